@@ -1,0 +1,429 @@
+-- Made from a fresh migration by the tests; MILLRACE_UPDATE=1 npm test -- schema renews it.
+
+table millrace.batch
+  application text not null
+  topic_id uuid not null
+  partition integer not null
+  generation integer not null
+  first_offset bigint not null
+  next_offset bigint not null
+  epoch bigint not null
+  owner uuid not null
+  records integer not null
+  done integer not null
+  jobs integer not null
+  filtered integer not null
+  dead_lettered integer not null
+  filtered_by json not null
+  committed_at timestamp with time zone not null default clock_timestamp()
+  constraint batch_pkey PRIMARY KEY (application, topic_id, partition, generation, first_offset)
+  CREATE INDEX batch_committed_at ON millrace.batch USING brin (committed_at)
+  CREATE UNIQUE INDEX batch_pkey ON millrace.batch USING btree (application, topic_id, partition, generation, first_offset)
+
+table millrace.count
+  metric text not null
+  label text not null
+  value bigint not null
+  constraint count_pkey PRIMARY KEY (metric, label)
+  CREATE UNIQUE INDEX count_pkey ON millrace.count USING btree (metric, label)
+
+table millrace.count_delta with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000)
+  metric text not null
+  label text not null
+  delta bigint not null
+
+table millrace.dead_letter
+  id bigint not null generated always as identity
+  application text
+  handler text not null
+  stage text not null
+  topic text
+  topic_id uuid
+  partition integer
+  offset bigint
+  generation integer
+  record_timestamp timestamp with time zone
+  key bytea
+  value bytea
+  headers json
+  event_id text
+  event_type text
+  event_version integer
+  job_id uuid
+  kind text
+  args json
+  error json not null
+  attempts integer not null
+  code_version text
+  trace json
+  state text not null default 'open'::text
+  created_at timestamp with time zone not null default clock_timestamp()
+  constraint dead_letter_pkey PRIMARY KEY (id)
+  constraint dead_letter_stage_check CHECK ((stage = ANY (ARRAY['decode'::text, 'validate'::text, 'prepare'::text, 'apply'::text, 'job'::text])))
+  constraint dead_letter_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'discarded'::text])))
+  CREATE UNIQUE INDEX dead_letter_job ON millrace.dead_letter USING btree (job_id) WHERE (job_id IS NOT NULL)
+  CREATE UNIQUE INDEX dead_letter_pkey ON millrace.dead_letter USING btree (id)
+  CREATE UNIQUE INDEX dead_letter_record ON millrace.dead_letter USING btree (application, handler, topic_id, partition, "offset", generation) WHERE (job_id IS NULL)
+
+table millrace.job with (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_vacuum_insert_threshold=50000, autovacuum_vacuum_cost_delay=0)
+  id uuid not null
+  kind text not null
+  queue text not null
+  priority smallint not null
+  place bigint not null default nextval('millrace.job_place'::regclass)
+  state text not null
+  attempt smallint not null default 0
+  max_attempts smallint not null
+  crashes smallint not null default 0
+  max_crashes smallint not null default 3
+  suspect boolean not null default false
+  cancel_asked boolean not null default false
+  application text
+  scheduled_at timestamp with time zone not null default clock_timestamp()
+  created_at timestamp with time zone not null default clock_timestamp()
+  attempted_at timestamp with time zone
+  started_at timestamp with time zone
+  process_id uuid
+  token uuid
+  args json not null
+  meta json
+  last_error json
+  constraint job_executing CHECK (((state = 'executing'::text) = ((token IS NOT NULL) AND (process_id IS NOT NULL))))
+  constraint job_max_attempts_check CHECK (((max_attempts >= 1) AND (max_attempts <= 32767)))
+  constraint job_max_crashes_check CHECK (((max_crashes >= 1) AND (max_crashes <= 32767)))
+  constraint job_pkey PRIMARY KEY (id)
+  constraint job_priority_check CHECK (((priority >= 0) AND (priority <= 9)))
+  constraint job_state_check CHECK ((state = ANY (ARRAY['available'::text, 'scheduled'::text, 'executing'::text, 'retryable'::text, 'suspended'::text])))
+  CREATE INDEX job_claim ON millrace.job USING btree (queue, priority, place) WHERE ((state = 'available'::text) AND (NOT suspect))
+  CREATE INDEX job_due ON millrace.job USING btree (scheduled_at) WHERE (state = ANY (ARRAY['scheduled'::text, 'retryable'::text]))
+  CREATE INDEX job_executing ON millrace.job USING btree (process_id) WHERE (state = 'executing'::text)
+  CREATE INDEX job_suspect ON millrace.job USING btree (queue, priority, place) WHERE ((state = 'available'::text) AND suspect)
+  CREATE UNIQUE INDEX job_pkey ON millrace.job USING btree (id)
+
+table millrace.job_attempt partition by RANGE (finished_at)
+  job_id uuid not null
+  attempt smallint not null
+  token uuid not null
+  process_id uuid
+  outcome text not null
+  error json
+  attempted_at timestamp with time zone
+  finished_at timestamp with time zone not null default clock_timestamp()
+  constraint job_attempt_outcome_check CHECK ((outcome = ANY (ARRAY['failed'::text, 'timed_out'::text, 'crashed'::text, 'interrupted'::text, 'late'::text])))
+  CREATE INDEX job_attempt_job ON ONLY millrace.job_attempt USING btree (job_id)
+
+table millrace.job_history partition by RANGE (finished_at)
+  id uuid not null
+  kind text not null
+  queue text not null
+  priority smallint not null
+  state text not null
+  attempt smallint not null
+  max_attempts smallint not null
+  crashes smallint not null
+  max_crashes smallint not null
+  application text
+  scheduled_at timestamp with time zone not null
+  created_at timestamp with time zone not null
+  attempted_at timestamp with time zone
+  finished_at timestamp with time zone not null
+  process_id uuid
+  token uuid
+  args json not null
+  meta json
+  last_error json
+  reason text
+  constraint job_history_state_check CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'discarded'::text])))
+  CREATE INDEX job_history_id ON ONLY millrace.job_history USING btree (id)
+
+table millrace.lease
+  name text not null
+  holder uuid
+  term bigint not null default 0
+  expires_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  constraint lease_pkey PRIMARY KEY (name)
+  CREATE UNIQUE INDEX lease_pkey ON millrace.lease USING btree (name)
+
+table millrace.log_partition
+  topic_id uuid not null
+  partition integer not null
+  log_start bigint not null default 0
+  lock_class integer not null
+  sequence regclass not null
+  constraint log_partition_lock_class_key UNIQUE (lock_class)
+  constraint log_partition_pkey PRIMARY KEY (topic_id, partition)
+  constraint log_partition_topic_id_fkey FOREIGN KEY (topic_id) REFERENCES millrace.topic(id) ON DELETE CASCADE
+  CREATE UNIQUE INDEX log_partition_lock_class_key ON millrace.log_partition USING btree (lock_class)
+  CREATE UNIQUE INDEX log_partition_pkey ON millrace.log_partition USING btree (topic_id, partition)
+
+table millrace.migration
+  version integer not null
+  name text not null
+  checksum text not null
+  applied_at timestamp with time zone not null default clock_timestamp()
+  constraint migration_pkey PRIMARY KEY (version)
+  CREATE UNIQUE INDEX migration_pkey ON millrace.migration USING btree (version)
+
+table millrace.position
+  application text not null
+  topic_id uuid not null
+  partition integer not null
+  topic text not null
+  owner uuid
+  epoch bigint not null default 0
+  next_offset bigint not null
+  generation integer not null default 0
+  last_offset bigint
+  last_hash bytea
+  halted text
+  waiting text
+  updated_at timestamp with time zone not null default clock_timestamp()
+  constraint position_pkey PRIMARY KEY (application, topic_id, partition)
+  CREATE UNIQUE INDEX position_pkey ON millrace."position" USING btree (application, topic_id, partition)
+
+table millrace.process
+  id uuid not null
+  name text not null
+  code_version text
+  applications text[] not null default '{}'::text[]
+  started_at timestamp with time zone not null default clock_timestamp()
+  heartbeat_at timestamp with time zone not null default clock_timestamp()
+  expires_at timestamp with time zone not null
+  constraint process_pkey PRIMARY KEY (id)
+  CREATE UNIQUE INDEX process_pkey ON millrace.process USING btree (id)
+
+table millrace.record
+  topic_id uuid not null
+  partition integer not null
+  offset bigint not null
+  timestamp timestamp with time zone not null
+  key bytea
+  value bytea
+  headers json
+  constraint record_pkey PRIMARY KEY (topic_id, partition, "offset")
+  CREATE UNIQUE INDEX record_pkey ON millrace.record USING btree (topic_id, partition, "offset")
+
+table millrace.topic
+  id uuid not null
+  name text not null
+  partitions integer not null
+  created_at timestamp with time zone not null default clock_timestamp()
+  constraint topic_name_check CHECK ((name ~ '^[a-zA-Z0-9._-]{1,249}$'::text))
+  constraint topic_name_key UNIQUE (name)
+  constraint topic_partitions_check CHECK (((partitions >= 1) AND (partitions <= 1024)))
+  constraint topic_pkey PRIMARY KEY (id)
+  CREATE UNIQUE INDEX topic_name_key ON millrace.topic USING btree (name)
+  CREATE UNIQUE INDEX topic_pkey ON millrace.topic USING btree (id)
+
+sequence millrace.dead_letter_id_seq as bigint start 1 cache 1
+sequence millrace.job_place as bigint start 1 cache 1
+sequence millrace.log_lock_number as integer start 0 cache 1
+
+CREATE OR REPLACE FUNCTION millrace.ensure_days(parent text, ahead integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  day date;
+  name text;
+begin
+  for i in 0..ahead loop
+    day := (clock_timestamp() at time zone 'UTC')::date + i;
+    name := parent || '_' || to_char(day, 'YYYYMMDD');
+    if to_regclass('millrace.' || name) is null then
+      perform pg_advisory_xact_lock(1297219583, 1);
+      execute format('create table if not exists millrace.%I partition of millrace.%I for values from (%L) to (%L)',
+        name, parent, day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
+    end if;
+  end loop;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.log_append(topic_ids uuid[], partitions integer[], timestamps timestamp with time zone[], keys bytea[], vals bytea[], headers text[])
+ RETURNS TABLE(ord bigint, "offset" bigint)
+ LANGUAGE plpgsql
+AS $function$
+declare
+  held text := coalesce(current_setting('millrace.log_locks', true), '');
+  target record;
+  written_rows bigint;
+begin
+  for target in
+    select lp.lock_class, lp.sequence, r.topic_id, r.partition
+    from (select distinct u.topic_id, u.partition from unnest(topic_ids, partitions) u(topic_id, partition)) r
+    left join millrace.log_partition lp on lp.topic_id = r.topic_id and lp.partition = r.partition
+    order by r.topic_id, r.partition
+  loop
+    if target.lock_class is null then
+      raise exception 'no partition % of topic %', target.partition, target.topic_id
+        using errcode = 'undefined_object', hint = 'The topic was deleted, or has fewer partitions.';
+    end if;
+    if position(',' || target.lock_class || ',' in held) = 0 then
+      perform pg_advisory_xact_lock_shared(
+        target.lock_class,
+        -- bigint → the signed integer with the same low 32 bits
+        (((coalesce(pg_sequence_last_value(target.sequence), -1) + 1) & 4294967295)::bit(32))::integer
+      );
+      held := coalesce(nullif(held, ''), ',') || target.lock_class || ',';
+      perform set_config('millrace.log_locks', held, true);
+    end if;
+  end loop;
+
+  insert into millrace.count_delta (metric, label, delta)
+  select 'events.published', t.name, count(*) from unnest(topic_ids) u(id) join millrace.topic t using (id)
+  group by t.name;
+
+  return query
+  with drawn as materialized (
+    select s.ord, s.topic_id, s.partition, s.ts, s.key, s.value, s.header, nextval(s.sequence) as "offset"
+    from (
+      select u.ord, u.topic_id, u.partition, u.ts, u.key, u.value, u.header, lp.sequence
+      from unnest(topic_ids, partitions, timestamps, keys, vals, headers)
+        with ordinality u(topic_id, partition, ts, key, value, header, ord)
+      join millrace.log_partition lp on lp.topic_id = u.topic_id and lp.partition = u.partition
+      order by u.ord
+    ) s
+  ), written as (
+    insert into millrace.record (topic_id, partition, "offset", "timestamp", key, value, headers)
+    select d.topic_id, d.partition, d."offset", coalesce(d.ts, clock_timestamp()), d.key, d.value, d.header::json
+    from drawn d
+  )
+  select d.ord, d."offset" from drawn d order by d.ord;
+  get diagnostics written_rows = row_count;
+  if written_rows <> cardinality(topic_ids) then
+    -- The topic was deleted between the look at its partitions and the drawing.
+    raise exception 'a topic was deleted while records were appended to it' using errcode = 'undefined_object';
+  end if;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.log_fetch(topic_ids uuid[], partitions integer[], offsets bigint[], max_records integer[], max_bytes bigint[])
+ RETURNS TABLE(ord bigint, log_start bigint, horizon bigint, next_offset bigint, "offset" bigint, "timestamp" timestamp with time zone, key bytea, value bytea, headers json, more boolean)
+ LANGUAGE plpgsql
+AS $function$
+declare
+  ords bigint[];
+  horizons bigint[];
+  nexts bigint[];
+begin
+  select array_agg(h.ord order by h.ord), array_agg(h.horizon order by h.ord), array_agg(h.next_offset order by h.ord)
+    into ords, horizons, nexts
+  from millrace.log_horizon(topic_ids, partitions) h;
+
+  -- A statement of its own, so that its snapshot is younger than the horizon; and one statement for the records and the
+  -- start, because a purge between the two would go unnoticed.
+  return query
+  with p as materialized (
+    select u.o, u.h, u.n, lp.log_start as s
+    from unnest(ords, horizons, nexts) u(o, h, n)
+    join millrace.log_partition lp on lp.topic_id = topic_ids[u.o] and lp.partition = partitions[u.o]
+  )
+  select p.o, p.s, p.h, p.n, null::bigint, null::timestamptz, null::bytea, null::bytea, null::json, null::boolean
+  from p
+  union all
+  select p.o, null::bigint, null::bigint, null::bigint, r."offset", r."timestamp", r.key, r.value, r.headers, r.more
+  from p
+  cross join lateral (
+    select w.* from (
+      select c.*,
+             sum(c.bytes) over (order by c."offset" rows unbounded preceding) as bytes_so_far,
+             lead(c."offset") over (order by c."offset") is not null as more
+      from (
+        select m."offset", m."timestamp", m.key, m.value, m.headers,
+               coalesce(octet_length(m.key), 0) + coalesce(octet_length(m.value), 0)
+                 + coalesce(pg_column_size(m.headers), 0) as bytes
+        from millrace.record m
+        where m.topic_id = topic_ids[p.o] and m.partition = partitions[p.o]
+          and m."offset" >= offsets[p.o] and offsets[p.o] >= p.s and m."offset" < p.h
+        order by m."offset" limit max_records[p.o]
+      ) c
+    ) w
+    where w.bytes_so_far <= max_bytes[p.o] or w.bytes_so_far = w.bytes
+  ) r;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.log_horizon(topic_ids uuid[], partitions integer[])
+ RETURNS TABLE(ord bigint, log_start bigint, horizon bigint, next_offset bigint)
+ LANGUAGE plpgsql
+AS $function$
+declare
+  ords bigint[];
+  starts bigint[];
+  classes integer[];
+  nexts bigint[];
+begin
+  -- Neither would fail by itself, and both would skip records: an old snapshot does not see what the horizon promises,
+  -- and a standby does not see the locks of the primary.
+  if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
+    raise exception 'the log can only be read on the primary, in a transaction that is read committed'
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+
+  select array_agg(u.ord order by u.ord), array_agg(lp.log_start order by u.ord),
+         array_agg(lp.lock_class order by u.ord),
+         array_agg(coalesce(pg_sequence_last_value(lp.sequence), -1) + 1 order by u.ord)
+    into ords, starts, classes, nexts
+  from unnest(topic_ids, partitions) with ordinality u(topic_id, partition, ord)
+  join millrace.log_partition lp on lp.topic_id = u.topic_id and lp.partition = u.partition;
+
+  return query
+  select p.ord, p.log_start,
+         -- A bound is given by its low 32 bits: the nearest number to `next` that has them.
+         least(p.next, min(p.next - ((((p.next - l.objid::bigint) & 4294967295) # 2147483648) - 2147483648))),
+         p.next
+  from unnest(ords, starts, classes, nexts) p(ord, log_start, lock_class, next)
+  left join (
+    select k.classid, k.objid from pg_catalog.pg_locks k
+    where k.locktype = 'advisory' and k.objsubid = 2 and k.granted and k.mode = 'ShareLock'
+      and k.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+  ) l on l.classid::bigint = p.lock_class::bigint
+  group by p.ord, p.log_start, p.next;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.topic_create(new_id uuid, new_name text, new_partitions integer)
+ RETURNS TABLE(id uuid, partitions integer)
+ LANGUAGE plpgsql
+AS $function$
+declare
+  class integer;
+  sequence_name text;
+begin
+  -- One at a time, so that two callers of one name get one topic, and no lock number is given out twice.
+  perform pg_advisory_xact_lock(1297219583, 2);
+  return query select t.id, t.partitions from millrace.topic t where t.name = new_name;
+  if found then
+    return;
+  end if;
+  if (select count(*) from millrace.log_partition) + new_partitions > 65536 then
+    raise exception 'the table log has no room for % more partitions', new_partitions
+      using errcode = 'program_limit_exceeded', hint = 'Delete topics, or make them with fewer partitions.';
+  end if;
+  insert into millrace.topic (id, name, partitions) values (new_id, new_name, new_partitions);
+  for i in 0..new_partitions - 1 loop
+    loop
+      class := 1297219584 + nextval('millrace.log_lock_number');
+      exit when not exists (select from millrace.log_partition lp where lp.lock_class = class);
+    end loop;
+    sequence_name := 'log_' || replace(new_id::text, '-', '') || '_' || i;
+    execute format('create sequence millrace.%I minvalue 0 start 0', sequence_name);
+    insert into millrace.log_partition (topic_id, partition, lock_class, sequence)
+    values (new_id, i, class, format('millrace.%I', sequence_name)::regclass);
+  end loop;
+  return query select new_id, new_partitions;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.topic_delete(old_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET lock_timeout TO '2s'
+AS $function$
+declare
+  gone regclass;
+begin
+  perform pg_advisory_xact_lock(1297219583, 2);
+  for gone in
+    select lp.sequence from millrace.log_partition lp where lp.topic_id = old_id order by lp.partition
+  loop
+    execute format('drop sequence %s', gone);
+  end loop;
+  delete from millrace.record r where r.topic_id = old_id;
+  delete from millrace.topic t where t.id = old_id;
+end $function$;

@@ -1,0 +1,46 @@
+/**
+ * Every error code that millrace throws, with what it means and what to do next. Codes are stable: they may be
+ * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, DLQ, CLI.
+ */
+export const ERROR_CODES = {
+  E_CONFIG_INVALID: 'Options are wrong; all problems are listed. Correct them and start again.',
+  E_CONFIG_UNKNOWN_KIND:
+    'A job of a kind that no definition was given for. Add it to `jobs` or to an application.',
+  E_EVENT_INVALID:
+    'Data does not match the schema of its event or job. Correct the data, or the schema.',
+  E_EVENT_UNDECODABLE:
+    'The bytes of a record cannot be read as what its headers say. It becomes a dead letter.',
+  E_EVENT_VERSION:
+    'A record has a version of its type that no upcaster reaches. Deploy code that knows it, then replay.',
+  E_EVENT_TOO_LARGE:
+    'A value is larger or nested deeper than its limit. Raise the limit, or make the value smaller.',
+  E_LOG_UNKNOWN_TOPIC: 'The topic does not exist in the log. Create it, or correct the name.',
+  E_LOG_TOPIC_EXISTS: 'A topic of that name exists with another number of partitions.',
+  E_LOG_OUT_OF_RANGE:
+    'The position lies before the start or behind the end of the partition. The partition is stopped; nothing is guessed.',
+  E_LOG_TOPIC_RECREATED:
+    'A topic of that name exists, with another id than the one that was read. The partition is stopped.',
+  E_CONSUMER_NOT_OWNER:
+    'Another process owns the partition now. Nothing was written; the new owner goes on.',
+  E_JOB_STALE:
+    'The attempt is over: the job was taken back and belongs to somebody else. Nothing was written.',
+  E_JOB_TIMEOUT: 'A handler took longer than its time-out. The attempt failed.',
+  E_JOB_CRASHED:
+    'The process ended while this job was running, as often as it may. The job is discarded.',
+  E_JOB_NOT_FOUND: 'There is no such job in the hot table or in the history.',
+  E_JOB_STATE: 'The job is in a state in which this cannot be done to it.',
+  E_PERMANENT: 'The handler says that this will never succeed.',
+  E_HANDLER: 'A handler threw an error of its own.',
+  E_DB_CONNECT:
+    'The database cannot be reached. Check its address, that it runs, and who may log in.',
+  E_DB_UNKNOWN_COMMIT:
+    'The connection broke during COMMIT and the outcome could not be found out. Look before repeating.',
+  E_DB_MIGRATION:
+    'A migration could not be applied, or the database is of another version than the code.',
+  E_DB_VERSION: 'PostgreSQL is older than 15. Upgrade it.',
+  E_DLQ_NOT_FOUND: 'There is no dead letter with that number.',
+  E_CLI_USAGE: 'The command line is wrong. See `millrace --help`.',
+} as const
+
+/** One of the codes of {@link ERROR_CODES}. */
+export type ErrorCode = keyof typeof ERROR_CODES

@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { createCore } from '../../../src/core/core.ts'
+import { Listener, wake } from '../../../src/postgres/listener.ts'
+import { knownMigrations, migrate, migrationState } from '../../../src/postgres/migrate.ts'
+import { transaction } from '../../../src/postgres/transaction.ts'
+import { Heartbeat } from '../../../src/process/heartbeat.ts'
+import { testDatabase } from '../../support/database.ts'
+import { eventually } from '../../support/wait.ts'
+
+const core = createCore()
+
+describe('a transaction', () => {
+  it('commits what its function did, and then runs what was to run after', async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query('create table numbers (n int)')
+    const seen: unknown[] = []
+    const result = await transaction(pool, core, async (tx) => {
+      tx.afterCommit(async () => void seen.push((await pool.query('select n from numbers')).rows))
+      await tx.query('insert into numbers values (1)')
+      return 'done'
+    })
+    assert.equal(result, 'done')
+    assert.deepEqual(seen, [[{ n: 1 }]])
+  })
+
+  it('rolls back on an error, runs nothing after, and leaves the pool whole', async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query('create table numbers (n int)')
+    await assert.rejects(
+      transaction(pool, core, async (tx) => {
+        tx.afterCommit(() => assert.fail('nothing was committed'))
+        await tx.query('insert into numbers values (1)')
+        throw new Error('no')
+      }),
+      /no/,
+    )
+    assert.equal((await pool.query('select from numbers')).rowCount, 0)
+    assert.equal(pool.idleCount, pool.totalCount)
+  })
+
+  it("tells a deferred constraint's error from a lost connection", async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query(
+      'create table a (n int primary key); create table b (n int references a deferrable initially deferred)',
+    )
+    await assert.rejects(
+      transaction(pool, core, (tx) => tx.query('insert into b values (1)')),
+      { code: '23503' },
+    )
+  })
+
+  it('does not pass off a failed transaction as committed when the error in it was swallowed', async (t) => {
+    const { pool } = await testDatabase(t)
+    await assert.rejects(
+      transaction(pool, core, async (tx) => {
+        await tx.query('select 1 / 0').catch(() => {})
+      }),
+      { code: '25P02' },
+    )
+  })
+
+  it('is ended by the server when its owner is silent for too long', async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query('create table numbers (n int)')
+    await assert.rejects(
+      transaction(
+        pool,
+        core,
+        async (tx) => {
+          await tx.query('insert into numbers values (1)')
+          await eventually(
+            async () =>
+              (
+                await pool.query(
+                  `select from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
+                )
+              ).rowCount === 0,
+          )
+          await tx.query('insert into numbers values (2)')
+        },
+        { timeoutMs: 100 },
+      ),
+    )
+    assert.equal((await pool.query('select from numbers')).rowCount, 0)
+  })
+})
+
+describe('migrating', () => {
+  it('does nothing the second time, and may be done by several at once', async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query('drop schema millrace cascade')
+    const results = await Promise.all([migrate(pool), migrate(pool), migrate(pool)])
+    const names = (await knownMigrations()).map(({ name }) => name)
+    assert.deepEqual(
+      results.map(({ applied }) => applied.length).toSorted((a, b) => a - b),
+      [0, 0, names.length],
+    )
+    assert.deepEqual(await migrationState(pool), { applied: names, pending: [] })
+  })
+
+  it('refuses a database that is newer than the code, or whose migrations were edited', async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query(
+      `insert into millrace.migration (version, name, checksum) values (9999, '9999_future', 'x')`,
+    )
+    await assert.rejects(migrate(pool), /was migrated by newer code/)
+    await pool.query(
+      `delete from millrace.migration where version = 9999; update millrace.migration set checksum = 'y' where version = 1`,
+    )
+    await assert.rejects(migrate(pool), { code: 'E_DB_MIGRATION' })
+  })
+})
+
+describe('the listener', () => {
+  it('hands wake-ups to those who asked for their subject', async (t) => {
+    const { pool } = await testDatabase(t)
+    await using listener = new Listener({ core, pool })
+    const heard: string[] = []
+    listener.on('log', (text) => heard.push(`log ${text}`))
+    listener.on('jobs', (text) => heard.push(`jobs ${text}`))
+    listener.start()
+    await eventually(() => listener.listening)
+    heard.length = 0
+    await wake(pool, 'log', 'a,b')
+    await wake(pool, 'jobs', '5:mail')
+    await eventually(() => heard.length === 2)
+    assert.deepEqual(heard, ['log a,b', 'jobs 5:mail'])
+  })
+
+  it('finds its way back when its connection is cut, and lets everybody look once', async (t) => {
+    const { pool } = await testDatabase(t)
+    pool.on('error', () => {})
+    await using listener = new Listener({ core, pool, pingMs: 50 })
+    let looks = 0
+    listener.on('jobs', (text) => {
+      if (text === '') looks += 1
+    })
+    listener.start()
+    await eventually(() => listener.listening && looks === 1)
+    await pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where query like '%millrace:listen%' and pid <> pg_backend_pid()`,
+    )
+    await eventually(() => looks === 2 && listener.listening)
+  })
+})
+
+describe('the heartbeat', () => {
+  it('never comes back under an id that has lapsed', async (t) => {
+    const { pool } = await testDatabase(t)
+    await using heartbeat = new Heartbeat({
+      core,
+      pool,
+      applications: ['a'],
+      heartbeatMs: 50,
+      takeOverMs: 600,
+    })
+    let lapses = 0
+    heartbeat.onLapse(() => (lapses += 1))
+    await heartbeat.start()
+    const first = heartbeat.id
+    assert.ok(heartbeat.alive)
+    await pool.query(
+      `update millrace.process set expires_at = clock_timestamp() - interval '1 second'`,
+    )
+    await eventually(() => lapses === 1)
+    assert.notEqual(heartbeat.id, first)
+    const { rows } = await pool.query(
+      'select id, expires_at > clock_timestamp() as alive from millrace.process order by alive',
+    )
+    assert.deepEqual(rows, [
+      { id: first, alive: false },
+      { id: heartbeat.id, alive: true },
+    ])
+  })
+
+  it('holds still before the database lets anybody else in', async (t) => {
+    const { pool } = await testDatabase(t)
+    let now = 0
+    const clock = { ...core.clock, monotonicMs: () => now }
+    await using heartbeat = new Heartbeat({
+      core: { ...core, clock },
+      pool,
+      applications: [],
+      heartbeatMs: 1_000,
+      takeOverMs: 3_000,
+    })
+    await heartbeat.start()
+    now = 1_999
+    assert.ok(heartbeat.alive)
+    now = 2_001
+    assert.ok(!heartbeat.alive)
+  })
+})
