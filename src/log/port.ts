@@ -1,0 +1,151 @@
+import type { PlacedRecord, RawRecord } from '../events/raw-record.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+
+/** A topic as it is now. */
+export interface Topic {
+  readonly name: string
+  /** A UUID. A topic deleted and made again has another. */
+  readonly id: string
+  /** Partitions are numbered from 0. */
+  readonly partitions: number
+}
+
+/** A record as it was read. */
+export type LogRecord = PlacedRecord
+
+/** A record to be appended. */
+export interface NewRecord extends Pick<RawRecord, 'key' | 'value' | 'headers'> {
+  /** The topic's name. */
+  readonly topic: string
+  /** Default: the log's own time of writing. From 1970 to the year 9999; stored to the millisecond. */
+  readonly timestamp?: Date
+  /** Default: by the key, as Kafka's producers do it; by chance where there is no key. */
+  readonly partition?: number
+}
+
+/** Where a record was put. */
+export interface AppendedRecord {
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+}
+
+/** What to read of one partition. */
+export interface ReadRequest {
+  /** Identity of the topic; what is read is this one and no other of its name. */
+  readonly topicId: string
+  /** Name that the records are given. */
+  readonly topic: string
+  readonly partition: number
+  /** The first offset wanted. */
+  readonly offset: bigint
+  /** Most records. Default 500. Bounds 1 … 10,000. */
+  readonly maxRecords?: number
+  /**
+   * Most bytes of keys, values and headers. Default 4,194,304. Bounds 1 … 268,435,456. The first record is always given,
+   * however large, so that no reader is stuck before it.
+   */
+  readonly maxBytes?: number
+}
+
+/** What was read of one partition. */
+export interface ReadResult {
+  readonly topicId: string
+  readonly partition: number
+  /** In order of their offsets. None when `outOfRange`. */
+  readonly records: readonly LogRecord[]
+  /**
+   * Where to read next: behind the last record given when a limit cut the rest off, else behind every hole as well, where
+   * the visible log ends. Never below the offset asked for.
+   */
+  readonly nextOffset: bigint
+  /** The first offset that is still there; everything below was purged. */
+  readonly logStart: bigint
+  /**
+   * Where the visible log ends now: all below is decided, and later appends are at or above it. May be lower than what it
+   * was before, or than a position already reached, while somebody's transaction is open: that is nothing to worry about.
+   */
+  readonly end: bigint
+  /**
+   * Set when the log does not have the offset. `before-start`: it was purged. `behind-end`: nothing was ever appended
+   * there, so the log is not the one that the offset comes from. `unknown-partition`: no topic of that id, or fewer
+   * partitions; the other numbers are the offset asked for.
+   */
+  readonly outOfRange?: 'before-start' | 'behind-end' | 'unknown-partition'
+}
+
+/** How far a partition reaches. */
+export interface PartitionOffsets {
+  readonly partition: number
+  /** The first offset that is still there. */
+  readonly start: bigint
+  /** As {@link ReadResult.end}: where to begin to read so as to miss nothing that is appended, or committed, from now on. */
+  readonly end: bigint
+  /**
+   * The offset that the next record gets. Only a position above this is outside of the log; one between `end` and this was
+   * reached while less was undecided.
+   */
+  readonly appendOffset: bigint
+}
+
+/**
+ * A log: topics of partitions of records, appended at the end and read by offset. Offsets grow and have holes. Positions
+ * are the reader's business.
+ */
+export interface Log {
+  /** What kind of log it is: `table`, `kafka`. */
+  readonly kind: string
+  /** Whether `append` can write in the caller's database transaction. */
+  readonly transactional: boolean
+  /**
+   * Makes a topic, unless it is there. Default 6 partitions, bounds 1 … 1,024.
+   * @throws E_LOG_TOPIC_EXISTS when it is there with another number of partitions than asked for.
+   */
+  createTopic(name: string, options?: { readonly partitions?: number }): Promise<Topic>
+  /** Deletes a topic and its records, for ever. Does nothing when there is none of that name. */
+  deleteTopic(name: string): Promise<void>
+  /** The topic of that name as it is now, asked anew each time. */
+  topic(name: string): Promise<Topic | undefined>
+  /** All topics, by name. */
+  topics(): Promise<readonly Topic[]>
+  /** How far each partition of a topic reaches, by partition; empty when there is no such topic (any more). */
+  offsets(topicId: string): Promise<readonly PartitionOffsets[]>
+  /**
+   * The earliest offset at or after which everything with a timestamp at or after `time` lies; the end of the visible log
+   * when there is nothing of the kind.
+   * @throws E_LOG_UNKNOWN_TOPIC
+   */
+  offsetAt(topicId: string, partition: number, time: Date): Promise<bigint>
+  /**
+   * Reads partitions from offsets, one result per request, in their order. Never waits: a result may have no records. No
+   * record is passed over: none at or above `nextOffset` of one read will ever appear below it.
+   * @throws the signal's reason when it is aborted before the reading.
+   */
+  read(
+    requests: readonly ReadRequest[],
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<readonly ReadResult[]>
+  /**
+   * Calls `listener` when records may have been appended to the topics of those ids; to any, when there are none. A hint
+   * only: it may come late, twice or never. The returned function ends it.
+   */
+  onAppend(listener: (topicIds: readonly string[]) => void): () => void
+  /**
+   * Appends records in one step, in the order given, and says where they are. With `tx`, which must be a client inside a
+   * transaction, they are there when and if that commits, and the caller wakes readers afterwards.
+   * @throws E_LOG_UNKNOWN_TOPIC when a topic, or the partition asked for, does not exist.
+   * @throws E_EVENT_TOO_LARGE when keys, values and headers have more than 128 MiB together.
+   */
+  append(
+    records: readonly NewRecord[],
+    options?: { readonly tx?: Queryable },
+  ): Promise<readonly AppendedRecord[]>
+  /**
+   * Deletes the records of a partition below `beforeOffset`, or below the end of the visible log if that is lower, and
+   * gives where the partition starts now. Offsets go on from where they are.
+   * @throws E_LOG_UNKNOWN_TOPIC
+   */
+  purge(topicId: string, partition: number, beforeOffset: bigint): Promise<bigint>
+  /** Ends what runs in the background. Safe twice. The pool or client it was given stays open. */
+  close(): Promise<void>
+}

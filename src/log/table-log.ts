@@ -1,0 +1,218 @@
+import { throwIfAborted } from '../core/abort.ts'
+import type { Core } from '../core/core.ts'
+import { isUuid } from '../core/ids.ts'
+import { isWhole, Problems } from '../errors/config.ts'
+import { MillraceError } from '../errors/millrace-error.ts'
+import { isTopicName } from '../events/names.ts'
+import type { Listener } from '../postgres/listener.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import type {
+  AppendedRecord,
+  Log,
+  NewRecord,
+  PartitionOffsets,
+  ReadRequest,
+  ReadResult,
+  Topic,
+} from './port.ts'
+import { appendRecords, checkRecords } from './table-append.ts'
+import { findOffsetAt, findOffsets, purgePartition } from './table-offsets.ts'
+import { checkRequests, readRecords } from './table-read.ts'
+import {
+  createTopic,
+  dropTopic,
+  findTopics,
+  isTopicGone,
+  TopicNames,
+  unknownTopic,
+} from './table-topics.ts'
+import { topicIdsOf, WakeSender } from './wake.ts'
+
+const DEFAULT_PARTITIONS = 6
+const MAX_PARTITIONS = 1_024
+
+/** What the table log works with. */
+export interface TableLogOptions {
+  readonly core: Core
+  /** Its database has the `millrace` schema. Must lead to the primary, and its transactions must be read committed. */
+  readonly pool: Pool
+  /** Tells of appends by other processes. Default: readers poll for those. */
+  readonly listener?: Listener
+}
+
+/**
+ * The table log as an option of `start`: events live in the same database as everything else, and are appended in the
+ * caller's own transaction.
+ */
+export function tableLog(): {
+  readonly kind: 'table'
+  open(options: TableLogOptions): TableLog
+} {
+  return { kind: 'table', open: (options) => new TableLog(options) }
+}
+
+/**
+ * The log in a table of Postgres. Offsets come from one sequence per partition, so they grow and have holes. Readers stop
+ * below the first offset that an open transaction may still fill, and wait for no other transaction: no commit is ever
+ * passed over. How is said at `log_append` and `log_horizon` in the migration.
+ */
+export class TableLog implements Log {
+  readonly kind = 'table'
+  readonly transactional = true
+  readonly #core: Core
+  readonly #pool: Pool
+  readonly #names = new TopicNames()
+  readonly #listeners = new Set<(topicIds: readonly string[]) => void>()
+  readonly #wakes: WakeSender
+  readonly #endListening: (() => void) | undefined
+
+  constructor({ core, pool, listener }: TableLogOptions) {
+    this.#core = core
+    this.#pool = pool
+    this.#wakes = new WakeSender(core, this.#db)
+    this.#endListening = listener?.on('log', (text) => this.#tell(topicIdsOf(text)))
+  }
+
+  get #db(): Queryable {
+    return this.#pool
+  }
+
+  async createTopic(name: string, options: { readonly partitions?: number } = {}): Promise<Topic> {
+    const { partitions } = options
+    const problems = new Problems(`topic '${name}'`)
+    problems.expect(
+      isTopicName(name),
+      'name',
+      '1 to 249 letters, digits, dots, underscores or hyphens',
+      name,
+    )
+    problems.expect(
+      partitions === undefined || isWhole(partitions, 1, MAX_PARTITIONS),
+      'partitions',
+      `a whole number from 1 to ${MAX_PARTITIONS}`,
+      partitions,
+    )
+    problems.throwIfAny()
+    const topic =
+      (await this.topic(name)) ??
+      (await createTopic(this.#db, this.#core.ids.uuid(), name, partitions ?? DEFAULT_PARTITIONS))
+    if (partitions === undefined || partitions === topic.partitions) return topic
+    throw new MillraceError(
+      'E_LOG_TOPIC_EXISTS',
+      `topic '${name}' exists with ${topic.partitions} partitions, not ${partitions}`,
+      { details: { topic: name, partitions: topic.partitions, asked: partitions } },
+    )
+  }
+
+  async deleteTopic(name: string): Promise<void> {
+    const topic = await this.topic(name)
+    if (topic === undefined) return
+    // In small pieces first: what is left for the one transaction that takes the topic away is what was just appended.
+    for (const { partition, end } of await this.offsets(topic.id)) {
+      await purgePartition(this.#db, topic.id, partition, end)
+    }
+    await dropTopic(this.#db, topic.id)
+    this.#names.forget([name])
+  }
+
+  async topic(name: string): Promise<Topic | undefined> {
+    return (await findTopics(this.#db, [name]))[0]
+  }
+
+  async topics(): Promise<readonly Topic[]> {
+    return findTopics(this.#db)
+  }
+
+  async offsets(topicId: string): Promise<readonly PartitionOffsets[]> {
+    return isUuid(topicId) ? this.#unlessGone(() => findOffsets(this.#db, topicId)) : []
+  }
+
+  async offsetAt(topicId: string, partition: number, time: Date): Promise<bigint> {
+    const offset = isUuid(topicId)
+      ? await this.#unlessGone(() => findOffsetAt(this.#db, topicId, partition, time))
+      : undefined
+    if (offset === undefined) throw unknownTopic([`${topicId}/${partition}`])
+    return offset
+  }
+
+  async read(
+    requests: readonly ReadRequest[],
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<readonly ReadResult[]> {
+    checkRequests(requests)
+    throwIfAborted(options.signal)
+    if (requests.length === 0) return []
+    return this.#unlessGone(() => readRecords(this.#pool, requests))
+  }
+
+  onAppend(listener: (topicIds: readonly string[]) => void): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  async append(
+    records: readonly NewRecord[],
+    options: { readonly tx?: Queryable } = {},
+  ): Promise<readonly AppendedRecord[]> {
+    checkRecords(records)
+    if (records.length === 0) return []
+    const { tx } = options
+    const names = new Set(records.map(({ topic }) => topic))
+    // A name may stand for a topic that is gone by now. The failed statement wrote nothing, so it is repeated with what the
+    // name stands for now; but not in a transaction, which it has ended.
+    for (let first = tx === undefined; ; first = false) {
+      const db = tx ?? this.#db
+      const topics = await this.#names.resolve(db, names)
+      try {
+        const appended = await appendRecords(db, this.#core.random, topics, records)
+        if (tx === undefined) this.#announce(appended)
+        return appended
+      } catch (error) {
+        if (!isTopicGone(error)) throw error
+        this.#names.forget(names)
+        if (!first) throw unknownTopic([...names], error)
+      }
+    }
+  }
+
+  async purge(topicId: string, partition: number, beforeOffset: bigint): Promise<bigint> {
+    const start = isUuid(topicId)
+      ? await purgePartition(this.#db, topicId, partition, beforeOffset)
+      : undefined
+    if (start === undefined) throw unknownTopic([`${topicId}/${partition}`])
+    return start
+  }
+
+  async close(): Promise<void> {
+    this.#endListening?.()
+    this.#listeners.clear()
+    await this.#wakes.idle()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #announce(appended: readonly AppendedRecord[]): void {
+    const topicIds = [...new Set(appended.map(({ topicId }) => topicId))]
+    this.#tell(topicIds)
+    this.#wakes.send(topicIds)
+  }
+
+  #tell(topicIds: readonly string[]): void {
+    for (const listener of this.#listeners) listener(topicIds)
+  }
+
+  /** A topic deleted while a statement ran makes it fail, for all partitions; asked again, it is simply not there. */
+  async #unlessGone<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!isTopicGone(error)) throw error
+      return ask()
+    }
+  }
+}

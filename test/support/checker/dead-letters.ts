@@ -1,0 +1,63 @@
+import { placeOf, type DeadLetterDump, type Dumps } from './dumps.ts'
+import { entriesOf, type HistoryEntry } from './history.ts'
+import { collect, type Violation } from './verdict.ts'
+
+/**
+ * I8: there is one dead letter for each record and handler that must fail, and for each discarded job; none besides; and
+ * its key and value are the producer's, byte for byte.
+ */
+export function checkDeadLetters(
+  history: readonly HistoryEntry[],
+  dumps: Dumps,
+): readonly Violation[] {
+  const { found, note } = collect('I8')
+  const produced = new Map(entriesOf(history, 'produce').map((entry) => [entry.id, entry]))
+  const records = new Map(dumps.records.map((record) => [placeOf(record), record]))
+  const letters = Map.groupBy(dumps.deadLetters, subjectOf)
+  for (const [subject, group] of letters) {
+    note(group.length === 1, () => `${subject} has ${group.length} dead letters`)
+  }
+
+  const expected = new Set<string>()
+  for (const record of dumps.records) {
+    const position = dumps.positions.find(
+      ({ topicId, partition }) => topicId === record.topicId && partition === record.partition,
+    )
+    if (position === undefined || record.offset >= position.next) continue
+    for (const [handler, is] of Object.entries(produced.get(record.id)?.dispositions ?? {})) {
+      if (is === 'dead') expected.add(`${handler} of ${placeOf(record)}`)
+    }
+  }
+  for (const { id, state } of dumps.jobs) {
+    if (state === 'discarded') expected.add(`job ${id}`)
+  }
+  for (const subject of expected) {
+    note(letters.has(subject), () => `${subject} failed for good and has no dead letter`)
+  }
+  for (const [subject, [letter]] of letters) {
+    note(
+      expected.has(subject),
+      () => `${subject} has dead letter ${letter?.id} and did not fail for good`,
+    )
+  }
+
+  for (const letter of dumps.deadLetters) {
+    if (letter.offset === null) continue
+    const record = records.get(placeOf(letter))
+    const entry = record === undefined ? undefined : produced.get(record.id)
+    note(
+      entry !== undefined && letter.sha256 === entry.sha256,
+      () =>
+        `dead letter ${letter.id} (${subjectOf(letter)}) has a value with SHA-256 ${letter.sha256}, the producer's is ${entry?.sha256}`,
+    )
+    note(
+      entry !== undefined && letter.key === entry.key,
+      () => `dead letter ${letter.id} has the key ${letter.key}, the producer's is ${entry?.key}`,
+    )
+  }
+  return found
+}
+
+function subjectOf(letter: DeadLetterDump): string {
+  return letter.jobId === null ? `${letter.handler} of ${placeOf(letter)}` : `job ${letter.jobId}`
+}

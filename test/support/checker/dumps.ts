@@ -1,0 +1,180 @@
+/** A record as plain SQL finds it. */
+export interface RecordDump {
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+  /** Header `ce_id`. */
+  readonly id: string
+  readonly key: string | null
+  /** SHA-256 of the value's bytes, hexadecimal. */
+  readonly sha256: string
+}
+
+/** A position at the end of the run. */
+export interface PositionDump {
+  readonly application: string
+  readonly topicId: string
+  readonly partition: number
+  readonly generation: number
+  readonly epoch: bigint
+  readonly next: bigint
+  /** Next offset that the log would give out. */
+  readonly end: bigint
+  readonly halted: string | null
+}
+
+/** A row of `millrace.batch`. */
+export interface BatchDump {
+  readonly application: string
+  readonly topicId: string
+  readonly partition: number
+  readonly generation: number
+  readonly first: bigint
+  readonly next: bigint
+  readonly records: number
+  readonly done: number
+  readonly jobs: number
+  readonly filtered: number
+  readonly deadLettered: number
+}
+
+/** Where a job's record stands. */
+export interface OriginDump {
+  readonly application: string
+  readonly handler: string
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+  readonly generation: number
+  readonly index: number
+}
+
+/** A job, from the hot table or from the history. */
+export interface JobDump {
+  readonly id: string
+  readonly kind: string
+  readonly state: string
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly crashes: number
+  readonly maxCrashes: number
+  readonly origin: OriginDump | null
+  /** Whether it stands in the history. */
+  readonly finished: boolean
+  /** Executing, and its process has lapsed. */
+  readonly orphaned: boolean
+}
+
+/** A row of `millrace.job_attempt`. */
+export interface AttemptDump {
+  readonly jobId: string
+  readonly attempt: number
+  readonly token: string
+  readonly outcome: string
+}
+
+/** A row of the scenario's own effect table: written by a handler, in a transaction that millrace gave it. */
+export interface EffectDump {
+  /** Drawn from a sequence when the row was written. */
+  readonly seq: bigint
+  /** Whose: a handler of records, or a kind of jobs. */
+  readonly source: 'record' | 'job'
+  readonly name: string
+  readonly eventId: string
+  readonly key: string | null
+  readonly jobId: string | null
+  readonly attempt: number | null
+  readonly topicId: string | null
+  readonly partition: number | null
+  readonly offset: bigint | null
+  readonly execution: string | null
+}
+
+/** A row of `millrace.dead_letter`. */
+export interface DeadLetterDump {
+  readonly id: bigint
+  readonly application: string | null
+  readonly handler: string
+  readonly stage: string
+  readonly topicId: string | null
+  readonly partition: number | null
+  readonly offset: bigint | null
+  readonly generation: number | null
+  readonly key: string | null
+  /** SHA-256 of the stored value, hexadecimal; null: no bytes were stored. */
+  readonly sha256: string | null
+  readonly jobId: string | null
+  readonly state: string
+}
+
+/** A change of a job's row that the shadow table saw committed. `executing` → gone from the hot table is `left`. */
+export interface JobTransition {
+  readonly seq: bigint
+  /** `application_name` of the connection: which worker did it. */
+  readonly actor: string
+  readonly table: 'job' | 'history'
+  readonly op: 'insert' | 'update' | 'delete'
+  readonly id: string
+  readonly kind: string
+  /** State before (deletes: the last one) and after; the history's insert has only the second. */
+  readonly from: string | null
+  readonly to: string | null
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly crashes: number
+  readonly token: string | null
+  /** Token before the change. */
+  readonly oldToken: string | null
+  /** Whether the process that held the job before the change was alive then, in database time. */
+  readonly holderAlive: boolean
+  readonly origin: OriginDump | null
+  /** Milliseconds since 1970, database time. */
+  readonly at: number
+  readonly scheduledAt: number
+  readonly attemptedAt: number | null
+}
+
+/** A change of a position's row that the shadow table saw committed. */
+export interface PositionTransition {
+  readonly seq: bigint
+  readonly actor: string
+  readonly application: string
+  readonly topicId: string
+  readonly partition: number
+  readonly owner: string | null
+  readonly epoch: bigint
+  readonly next: bigint
+  readonly generation: number
+}
+
+/** All that is looked at when a run has ended. */
+export interface Dumps {
+  readonly records: readonly RecordDump[]
+  readonly positions: readonly PositionDump[]
+  readonly batches: readonly BatchDump[]
+  readonly jobs: readonly JobDump[]
+  readonly attempts: readonly AttemptDump[]
+  readonly effects: readonly EffectDump[]
+  readonly deadLetters: readonly DeadLetterDump[]
+  readonly jobTransitions: readonly JobTransition[]
+  readonly positionTransitions: readonly PositionTransition[]
+}
+
+/** A place in a log, as text to compare and to show. */
+export function placeOf(at: {
+  readonly topicId: string | null
+  readonly partition: number | null
+  readonly offset: bigint | null
+}): string {
+  return `${at.topicId}/${at.partition}/${at.offset}`
+}
+
+/** A partition as an application reads it, in one generation, as text. */
+export function laneOf(at: {
+  readonly application: string
+  readonly topicId: string
+  readonly partition: number
+  readonly generation: number
+}): string {
+  return `${at.application} ${at.topicId}/${at.partition} generation ${at.generation}`
+}

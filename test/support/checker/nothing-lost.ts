@@ -1,0 +1,168 @@
+import {
+  laneOf,
+  placeOf,
+  type BatchDump,
+  type Dumps,
+  type PositionDump,
+  type RecordDump,
+} from './dumps.ts'
+import {
+  entriesOf,
+  runOf,
+  type Disposition,
+  type HistoryEntry,
+  type ProduceEntry,
+} from './history.ts'
+import { collect, type Violation } from './verdict.ts'
+
+/** What there is to show for a record and a handler, by handler and disposition. */
+type Traces = ReadonlyMap<string, ReadonlyMap<Disposition, number>>
+
+/**
+ * I1: each record below the position has, for every handler, exactly the disposition that its producer knows it must
+ * have, and nothing at or above the position has any. The rows of the batches tile what was read without hole or
+ * overlap, and count what is really in them.
+ */
+export function checkNothingLost(
+  history: readonly HistoryEntry[],
+  dumps: Dumps,
+): readonly Violation[] {
+  const { found, note } = collect('I1')
+  const { application } = runOf(history)
+  const produced = new Map(entriesOf(history, 'produce').map((entry) => [entry.id, entry]))
+  const traces = tracesOf(dumps)
+  const positions = dumps.positions.filter((position) => position.application === application)
+  for (const record of dumps.records) {
+    const expected = produced.get(record.id)
+    const position = positions.find((p) => isOf(p, record))
+    if (expected === undefined || position === undefined) continue
+    const there = traces.get(placeOf(record)) ?? new Map<string, ReadonlyMap<Disposition, number>>()
+    if (record.offset >= position.next) {
+      note(there.size === 0, () => `${show(record)} is not read yet, but has ${showTraces(there)}`)
+      continue
+    }
+    for (const [handler, disposition] of Object.entries(expected.dispositions)) {
+      const counts = there.get(handler) ?? new Map<Disposition, number>()
+      const kinds = [...counts.keys()]
+      const holds =
+        disposition === 'filtered'
+          ? kinds.length === 0
+          : kinds.length === 1 && kinds[0] === disposition
+      note(
+        holds,
+        () =>
+          `${show(record)} must be '${disposition}' for ${handler}, and is ${showCounts(counts)}`,
+      )
+    }
+    for (const [handler, counts] of there) {
+      note(
+        handler in expected.dispositions,
+        () => `${show(record)} is nothing for ${handler}, and is ${showCounts(counts)}`,
+      )
+    }
+  }
+  for (const position of positions) {
+    const batches = dumps.batches.filter(
+      (batch) => laneOf(batch) === laneOf(position) && batch.application === application,
+    )
+    checkTiles(position, batches, note)
+    for (const batch of batches) checkBatch(batch, dumps.records, produced, note)
+  }
+  return found
+}
+
+type Note = (holds: boolean, witness: () => string) => void
+
+function checkTiles(position: PositionDump, batches: readonly BatchDump[], note: Note): void {
+  const sorted = batches.toSorted((a, b) => (a.first < b.first ? -1 : 1))
+  for (const [index, batch] of sorted.entries()) {
+    const before = sorted[index - 1]
+    note(
+      batch.next > batch.first,
+      () => `the batch at ${batch.first} of ${laneOf(batch)} moves to ${batch.next}`,
+    )
+    if (before === undefined) continue
+    note(
+      before.next === batch.first,
+      () =>
+        `${laneOf(batch)}: the batch after ${before.first}…${before.next} begins at ${batch.first}`,
+    )
+  }
+  const last = sorted.at(-1)
+  if (last === undefined) return
+  note(
+    last.next === position.next,
+    () => `${laneOf(position)}: its batches end at ${last.next}, the position is ${position.next}`,
+  )
+}
+
+function checkBatch(
+  batch: BatchDump,
+  records: readonly RecordDump[],
+  produced: ReadonlyMap<string, ProduceEntry>,
+  note: Note,
+): void {
+  const counts = { records: 0, done: 0, jobs: 0, filtered: 0, dead: 0 }
+  for (const record of records) {
+    if (!isOf(batch, record) || record.offset < batch.first || record.offset >= batch.next) continue
+    counts.records += 1
+    for (const disposition of Object.values(produced.get(record.id)?.dispositions ?? {})) {
+      counts[disposition] += 1
+    }
+  }
+  const { deadLettered: dead, done, jobs, filtered } = batch
+  const written = { records: batch.records, done, jobs, filtered, dead }
+  note(
+    JSON.stringify(written) === JSON.stringify(counts),
+    () =>
+      `the batch ${batch.first}…${batch.next} of ${laneOf(batch)} says ${JSON.stringify(written)}, its records are ${JSON.stringify(counts)}`,
+  )
+}
+
+/** What is there to show for each record, by place. Batches and positions are not asked: they only count. */
+function tracesOf(dumps: Dumps): ReadonlyMap<string, Traces> {
+  const traces = new Map<string, Map<string, Map<Disposition, number>>>()
+  const add = (place: string, handler: string, disposition: Disposition): void => {
+    const handlers = getOrInsert(traces, place, () => new Map())
+    const counts = getOrInsert(handlers, handler, () => new Map<Disposition, number>())
+    counts.set(disposition, (counts.get(disposition) ?? 0) + 1)
+  }
+  for (const { origin } of dumps.jobs) {
+    if (origin !== null) add(placeOf(origin), origin.handler, 'jobs')
+  }
+  for (const effect of dumps.effects) {
+    if (effect.source === 'record') add(placeOf(effect), effect.name, 'done')
+  }
+  for (const letter of dumps.deadLetters) {
+    if (letter.jobId === null) add(placeOf(letter), letter.handler, 'dead')
+  }
+  return traces
+}
+
+function getOrInsert<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key)
+  if (known !== undefined) return known
+  const made = make()
+  map.set(key, made)
+  return made
+}
+
+function isOf(
+  lane: { readonly topicId: string; readonly partition: number },
+  record: RecordDump,
+): boolean {
+  return lane.topicId === record.topicId && lane.partition === record.partition
+}
+
+function show(record: RecordDump): string {
+  return `record ${placeOf(record)} (event ${record.id})`
+}
+
+function showCounts(counts: ReadonlyMap<Disposition, number>): string {
+  if (counts.size === 0) return 'nothing'
+  return [...counts].map(([disposition, count]) => `${disposition} × ${count}`).join(' and ')
+}
+
+function showTraces(traces: Traces): string {
+  return [...traces].map(([handler, counts]) => `${showCounts(counts)} for ${handler}`).join(', ')
+}

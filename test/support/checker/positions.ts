@@ -1,0 +1,67 @@
+import { laneOf, placeOf, type Dumps } from './dumps.ts'
+import { entriesOf, type HistoryEntry } from './history.ts'
+import { collect, type Violation } from './verdict.ts'
+
+/**
+ * I3: a position is the next offset of its last batch, never moves back within a generation (as the shadow table saw
+ * every change of it, and as the test saw it from time to time), and never lies behind the end of the log.
+ */
+export function checkPositions(
+  history: readonly HistoryEntry[],
+  dumps: Dumps,
+): readonly Violation[] {
+  const { found, note } = collect('I3')
+  const highest = new Map<string, bigint>()
+  for (const seen of dumps.positionTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))) {
+    const lane = laneOf(seen)
+    const before = highest.get(lane)
+    note(
+      before === undefined || seen.next >= before,
+      () => `${lane}: ${seen.actor} moved the position back from ${before} to ${seen.next}`,
+    )
+    if (before === undefined || seen.next > before) highest.set(lane, seen.next)
+  }
+  const sampled = new Map<string, bigint>()
+  for (const sample of entriesOf(history, 'sample')) {
+    const lane = laneOf(sample)
+    const next = BigInt(sample.next)
+    const before = sampled.get(lane)
+    note(
+      before === undefined || next >= before,
+      () => `${lane}: was seen at ${before}, then at ${next}`,
+    )
+    sampled.set(lane, next)
+  }
+  for (const position of dumps.positions) {
+    const lane = laneOf(position)
+    const batches = dumps.batches.filter((batch) => laneOf(batch) === lane)
+    const next = batches.reduce((max, batch) => (batch.next > max ? batch.next : max), 0n)
+    note(
+      batches.length === 0 || next === position.next,
+      () => `${lane}: the position is ${position.next}, its last batch ends at ${next}`,
+    )
+    note(
+      position.next <= position.end,
+      () => `${lane}: the position is ${position.next}, the log ends at ${position.end}`,
+    )
+    const seen = sampled.get(lane)
+    note(
+      seen === undefined || seen <= position.next,
+      () => `${lane}: was seen at ${seen}, and ends at ${position.next}`,
+    )
+    for (const record of dumps.records) {
+      const passed = batches.some(
+        (batch) => record.offset >= batch.first && record.offset < batch.next,
+      )
+      const isBelow =
+        record.topicId === position.topicId &&
+        record.partition === position.partition &&
+        record.offset < position.next
+      note(
+        !isBelow || batches.length === 0 || passed,
+        () => `${lane}: the position has passed ${placeOf(record)}, which is in no batch`,
+      )
+    }
+  }
+  return found
+}
