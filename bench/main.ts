@@ -1,0 +1,32 @@
+import { parseArgs } from 'node:util'
+import { benchJobs } from './jobs.ts'
+import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
+
+const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchRow[]>>> = {
+  jobs: benchJobs,
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    count: { type: 'string', default: '100000' },
+    rounds: { type: 'string', default: '3' },
+  },
+})
+const names = positionals.length === 0 ? Object.keys(BENCHES) : positionals
+const unknown = names.filter((name) => BENCHES[name] === undefined)
+if (unknown.length > 0) {
+  console.error(
+    `There is no bench called ${unknown.join(', ')}. There are: ${Object.keys(BENCHES).join(', ')}.`,
+  )
+  process.exit(2)
+}
+for (const name of names) {
+  const rows = await BENCHES[name]?.({
+    count: Number(values.count),
+    rounds: Number(values.rounds),
+    note: (text) => console.error(text),
+  })
+  if (rows !== undefined) console.log(formatRows(rows, values.json))
+}

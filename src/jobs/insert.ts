@@ -1,0 +1,173 @@
+import type { Core } from '../core/core.ts'
+import { METRICS, type CountChange } from '../counts/counts.ts'
+import { plainArray, textArray } from '../postgres/array.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import { transaction } from '../postgres/transaction.ts'
+import type { NewJob } from './new-job.ts'
+import type { JobWaker, QueueWake } from './wake.ts'
+
+/** What an insert gave. */
+export interface InsertedJobs {
+  /** Ids, in the order given. */
+  readonly ids: readonly string[]
+  /** What to wake, once it has been committed. Nothing for jobs that are not due yet. */
+  readonly wakes: readonly QueueWake[]
+}
+
+/**
+ * Inserts jobs in the caller's transaction, in one statement whatever their number, with the counts they change.
+ * Nobody is woken: give `wakes` to a `JobWaker` after the commit, or leave the jobs to be polled for, which takes up to a second.
+ */
+export async function insertJobs(db: Queryable, jobs: readonly NewJob[]): Promise<InsertedJobs> {
+  if (jobs.length === 0) return { ids: [], wakes: [] }
+  const { text, values } = insertStatement(jobs)
+  const { rows } = await db.query<{ place: string }>(text, values)
+  const place = Number(rows[0]?.place)
+  // Those with a due time are staged when it has come; one that is due already is polled for.
+  const awake = new Set(jobs.filter((job) => !isScheduled(job)).map(({ queue }) => queue))
+  return {
+    ids: jobs.map(({ id }) => id),
+    wakes: [...awake].map((queue) => ({ queue, place })),
+  }
+}
+
+function isScheduled({ scheduledAt, scheduleInMs }: NewJob): boolean {
+  return scheduledAt !== null || scheduleInMs !== null
+}
+
+/**
+ * Inserts jobs in a transaction of its own, and wakes their queues. A reply to COMMIT that gets lost is resolved by
+ * looking for the jobs themselves, finished ones included.
+ * @throws E_DB_UNKNOWN_COMMIT if that is impossible; the same jobs must then not be inserted again blindly.
+ */
+export async function insertJobsNow(
+  { core, pool, waker }: { readonly core: Core; readonly pool: Pool; readonly waker: JobWaker },
+  jobs: readonly NewJob[],
+): Promise<readonly string[]> {
+  const first = jobs[0]
+  if (first === undefined) return []
+  const { ids, wakes } = await transaction(pool, core, (tx) => insertJobs(tx, jobs), {
+    committed: (db) => isKnown(db, first.id),
+  })
+  waker.wake(wakes)
+  return ids
+}
+
+/** Whether there is, or was, a job with this id. Jobs of one insert are there together or not at all. */
+async function isKnown(db: Queryable, id: string): Promise<boolean> {
+  const { rows } = await db.query<{ known: boolean }>(
+    `/* millrace:job-known */ select exists (select from millrace.job where id = $1)
+       or exists (select from millrace.job_history where id = $1) as known`,
+    [id],
+  )
+  return rows[0]?.known ?? false
+}
+
+interface Column {
+  readonly name: string
+  readonly type: string
+  readonly of: (job: NewJob) => string | number | null
+  /** The array literal of the column, when its values differ. */
+  readonly array: (values: readonly (string | number | null)[]) => string
+}
+
+const text = (values: readonly (string | number | null)[]): string =>
+  textArray(values as readonly (string | null)[])
+const plain = (values: readonly (string | number | null)[]): string =>
+  plainArray(values.map((value) => value ?? 'NULL'))
+
+/** Columns that mostly have one value for all: then it is passed once. */
+const COLUMNS: readonly Column[] = [
+  { name: 'kind', type: 'text', of: (job) => job.kind, array: text },
+  { name: 'queue', type: 'text', of: (job) => job.queue, array: text },
+  { name: 'priority', type: 'smallint', of: (job) => job.priority, array: plain },
+  { name: 'max_attempts', type: 'smallint', of: (job) => job.maxAttempts, array: plain },
+  { name: 'max_crashes', type: 'smallint', of: (job) => job.maxCrashes, array: plain },
+  { name: 'application', type: 'text', of: (job) => job.application, array: text },
+  { name: 'meta', type: 'json', of: (job) => job.metaJson, array: text },
+]
+
+const DUE_AT: Column = {
+  name: 'due_at',
+  type: 'timestamptz',
+  of: (job) => job.scheduledAt?.toISOString() ?? null,
+  array: text,
+}
+const DUE_IN: Column = {
+  name: 'due_in_ms',
+  type: 'double precision',
+  of: (job) => job.scheduleInMs,
+  array: plain,
+}
+
+/**
+ * The statement for these jobs. It gives a place below theirs: the last one drawn before it drew any, read by the main
+ * query, which runs before the writing parts do. To return the places themselves would cost a tenth of the whole. Args travel as one text with a line per job: JSON of ours has no line break in it, and to
+ * split a text is cheaper for both sides than to quote and unquote an array literal.
+ */
+function insertStatement(jobs: readonly NewJob[]): { text: string; values: string[] } {
+  const values: string[] = []
+  const sources: string[] = []
+  const names: string[] = []
+  const pass = (value: string): string => `$${values.push(value)}`
+  const add = (name: string, source: string): void => {
+    sources.push(source)
+    names.push(name)
+  }
+  add('id', `unnest(${pass(plainArray(jobs.map(({ id }) => id)))}::uuid[])`)
+  add('args', `string_to_table(${pass(jobs.map(({ argsJson }) => argsJson).join('\n'))}, E'\\n')`)
+
+  const expression = ({ name, type, of, array }: Column): string => {
+    const column = jobs.map(of)
+    const one = column[0] as string | number | null
+    if (column.every((value) => value === one)) {
+      return one === null ? `null::${type}` : `${pass(String(one))}::${type}`
+    }
+    add(name, `unnest(${pass(array(column))}::${type}[])`)
+    return `u.${name}`
+  }
+  const columns = COLUMNS.map((column) => [column.name, expression(column)] as const)
+  const scheduled = jobs.some(isScheduled)
+  const due = scheduled
+    ? `coalesce(${expression(DUE_AT)}, n.at + ${expression(DUE_IN)} * interval '1 millisecond', n.at)`
+    : 'n.at'
+  const counts = countChanges(jobs)
+
+  return {
+    values,
+    text: `/* millrace:job-insert */ with n as materialized (
+      select clock_timestamp() as at, (select last_value from millrace.job_place) as place
+    ), inserted as (
+      insert into millrace.job (id, args, state, scheduled_at, created_at, ${columns.map(([name]) => name).join(', ')})
+      select u.id, u.args::json, ${scheduled ? `case when ${due} > n.at then 'scheduled' else 'available' end` : "'available'"},
+        ${due}, n.at, ${columns.map(([, source]) => source).join(', ')}
+      from n, rows from (${sources.join(', ')}) as u(${names.join(', ')})
+    ), counted as (
+      insert into millrace.count_delta (metric, label, delta)
+      select * from unnest(${pass(textArray(counts.map(({ metric }) => metric)))}::text[],
+        ${pass(textArray(counts.map(({ label }) => label)))}::text[],
+        ${pass(plainArray(counts.map(({ delta }) => delta)))}::bigint[])
+    )
+    select place::text as place from n`,
+  }
+}
+
+function countChanges(jobs: readonly NewJob[]): CountChange[] {
+  const queues = new Map<string, number>()
+  const applications = new Map<string, number>()
+  for (const { queue, application } of jobs) {
+    queues.set(queue, (queues.get(queue) ?? 0) + 1)
+    if (application !== null)
+      applications.set(application, (applications.get(application) ?? 0) + 1)
+  }
+  const changes: CountChange[] = []
+  for (const [label, delta] of queues) {
+    changes.push({ metric: METRICS.jobsUnfinished, label, delta })
+    changes.push({ metric: METRICS.jobsInserted, label, delta })
+  }
+  for (const [label, delta] of applications) {
+    changes.push({ metric: METRICS.backlog, label, delta })
+  }
+  return changes
+}

@@ -1,0 +1,75 @@
+import { createHash } from 'node:crypto'
+
+/** The record that a job was made from. */
+export interface JobOrigin {
+  readonly application: string
+  readonly handler: string
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+  /** Grows when records are read again on purpose, so that their jobs are new on purpose. */
+  readonly generation: number
+  /** Which of the jobs that this handler made from this record, from 0. */
+  readonly index: number
+}
+
+/** What a job carries beside its args: where it comes from, and what caused it. */
+export interface JobMeta {
+  readonly origin?: JobOrigin
+  /** Id shared by everything that follows from one beginning. */
+  readonly correlationId?: string
+  /** Id of the event or job that caused this one. */
+  readonly causationId?: string
+  /** W3C trace context. */
+  readonly traceparent?: string
+}
+
+/** `meta` as stored; `null` when there is nothing to store. Offsets cross JSON as strings. */
+export function encodeMeta(meta: JobMeta): string | null {
+  const { origin, correlationId, causationId, traceparent } = meta
+  if (
+    origin === undefined &&
+    correlationId === undefined &&
+    causationId === undefined &&
+    traceparent === undefined
+  ) {
+    return null
+  }
+  return JSON.stringify({
+    origin: origin === undefined ? undefined : { ...origin, offset: String(origin.offset) },
+    correlationId,
+    causationId,
+    traceparent,
+  })
+}
+
+/** The inverse of {@link encodeMeta}. */
+export function decodeMeta(text: string | null): JobMeta {
+  if (text === null) return {}
+  const { origin, ...rest } = JSON.parse(text) as Omit<JobMeta, 'origin'> & {
+    readonly origin?: Omit<JobOrigin, 'offset'> & { readonly offset: string }
+  }
+  if (origin === undefined) return rest
+  return { ...rest, origin: { ...origin, offset: BigInt(origin.offset) } }
+}
+
+/**
+ * The key under which a job's effects outside this database are to be done: the same for every attempt.
+ *
+ * A job made from a record gets a UUID version 8 (RFC 9562) from the SHA-256 of where the record stands, so that the job
+ * made again from the same record, after the database was restored to an earlier state, has the same key. Any other
+ * job's key is its id.
+ */
+export function idempotencyKeyOf(id: string, origin: JobOrigin | undefined): string {
+  if (origin === undefined) return id
+  const { application, handler, topicId, partition, offset, generation, index } = origin
+  const name = [application, handler, topicId, partition, String(offset), generation, index]
+  const digest = createHash('sha256')
+    .update(JSON.stringify(['millrace.job', ...name]))
+    .digest()
+  digest[6] = 0x80 | ((digest[6] as number) & 0x0f)
+  digest[8] = 0x80 | ((digest[8] as number) & 0x3f)
+  const hex = digest.toString('hex', 0, 16)
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}

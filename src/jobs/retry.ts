@@ -1,0 +1,73 @@
+import type { Core } from '../core/core.ts'
+import { METRICS } from '../counts/counts.ts'
+import { plainArray } from '../postgres/array.ts'
+import type { Pool } from '../postgres/pool.ts'
+import { transaction } from '../postgres/transaction.ts'
+import type { OrderResult } from './cancel.ts'
+import { KEPT_COLUMNS } from './history-columns.ts'
+import type { JobState } from './state.ts'
+import type { JobWaker } from './wake.ts'
+
+/**
+ * Makes jobs claimable again, now: discarded and cancelled ones come back from the history, scheduled and retryable ones
+ * need not wait for their time. Attempts made stay counted, with at least one more allowed; crashes are forgotten, since
+ * somebody has looked at them.
+ *
+ * Refused: `completed`, for its effects have happened (insert a new job to have them again); `available` and `executing`,
+ * for there is nothing to do; `suspended`.
+ */
+export async function retryJobs(
+  { core, pool, waker }: { readonly core: Core; readonly pool: Pool; readonly waker: JobWaker },
+  ids: readonly string[],
+): Promise<OrderResult> {
+  if (ids.length === 0) return { changed: [], asked: [], refused: [] }
+  return transaction(pool, core, async (tx) => {
+    const { rows } = await tx.query<{ id: string; queue: string; place: string }>(RETRY_SQL, [
+      plainArray(ids),
+    ])
+    const changed = new Set(rows.map(({ id }) => id))
+    const rest = ids.filter((id) => !changed.has(id))
+    const { rows: known } = await tx.query<{ id: string; state: JobState }>(
+      `/* millrace:job-states */ select id, state from millrace.job where id = any ($1::uuid[])
+       union all select id, state from millrace.job_history where id = any ($1::uuid[])`,
+      [plainArray(rest)],
+    )
+    const states = new Map(known.map(({ id, state }) => [id, state]))
+    tx.afterCommit(() => {
+      waker.wake(rows.map(({ queue, place }) => ({ queue, place: Number(place) })))
+    })
+    return {
+      changed: [...changed],
+      asked: [],
+      refused: rest.map((id) => ({ id, state: states.get(id) ?? null })),
+    }
+  })
+}
+
+const BACK = KEPT_COLUMNS.replace(
+  /\b(scheduled_at|attempted_at|process_id|token|crashes|max_attempts), /g,
+  '',
+)
+
+const RETRY_SQL = `/* millrace:job-retry */ with taken as (
+    delete from millrace.job_history
+    where id = any ($1::uuid[]) and state in ('cancelled', 'discarded')
+    returning *
+  ), back as (
+    insert into millrace.job (${BACK}, attempted_at, max_attempts, last_error, state)
+    select ${BACK}, attempted_at, greatest(max_attempts, least(attempt + 1, 32767)), last_error, 'available' from taken
+    returning id, queue, place, application
+  ), sooner as (
+    update millrace.job
+    set state = 'available', place = nextval('millrace.job_place'), scheduled_at = clock_timestamp(),
+      max_attempts = greatest(max_attempts, least(attempt + 1, 32767)), crashes = 0, suspect = false
+    where id = any ($1::uuid[]) and state in ('scheduled', 'retryable')
+    returning id, queue, place
+  ), sums as (
+    select queue, application, count(*) as n from back group by queue, application
+  ), counted as (
+    insert into millrace.count_delta (metric, label, delta)
+    select '${METRICS.jobsUnfinished}', queue, n from sums
+    union all select '${METRICS.backlog}', application, n from sums where application is not null
+  )
+  select id, queue, place from back union all select id, queue, place from sooner`

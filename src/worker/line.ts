@@ -1,0 +1,219 @@
+import type { Core } from '../core/core.ts'
+import { failpoint } from '../core/failpoint.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Heartbeat } from '../process/heartbeat.ts'
+import { Buffer } from './buffer.ts'
+import { claimJobs } from './claim.ts'
+import type { ClaimedJob } from './claimed-job.ts'
+import type { Executor, Slot } from './executor.ts'
+import type { Finisher } from './finisher.ts'
+import { Frontier } from './frontier.ts'
+import type { HeldClaims } from './held.ts'
+import { Pace } from './pace.ts'
+import { HANDED_BACK } from './result.ts'
+
+/** Options of {@link Line}. */
+export interface LineOptions {
+  readonly core: Core
+  readonly pool: Pool
+  readonly heartbeat: Pick<Heartbeat, 'id'>
+  readonly held: HeldClaims
+  readonly executor: Executor
+  readonly finisher: Finisher
+  readonly queue: string
+  readonly kinds: readonly string[]
+  readonly concurrency: number
+  /** Whether anything may be started now. */
+  isOpen(): boolean
+  isStopping(): boolean
+  /** Told when a claim failed: its jobs may be ours without our knowing. */
+  onLostClaim(): void
+}
+
+/** Most jobs of one claim. */
+const MAX_CLAIM = 500
+/** Claims of one queue under way at once: while one is executed, the next is fetched. */
+const MAX_CLAIMS = 2
+/** How long handlers may be started before the event loop gets its turn, in milliseconds. */
+const TURN_MS = 10
+
+/**
+ * One queue of one worker: claims ahead into a buffer, and starts what is in it as places become free.
+ *
+ * It claims only while there may be something to claim: after a wake-up, at a sweep, and for as long as claims come back
+ * full.
+ */
+export class Line implements Slot {
+  readonly #options: LineOptions
+  readonly #frontier = new Frontier()
+  readonly #buffer = new Buffer()
+  readonly #pace: Pace
+  #horizon: number | undefined
+  #running = 0
+  #claims = 0
+  #incoming = 0
+  #more = false
+  #starting = false
+  #turnBeganMs: number | undefined
+  #isSweep = false
+  #sweepMs = 0
+
+  constructor(options: LineOptions) {
+    this.#options = options
+    this.#pace = new Pace(options.concurrency)
+  }
+
+  /** Jobs that were claimed and not started. */
+  get buffered(): number {
+    return this.#buffer.size
+  }
+
+  /** Whether a claim is under way. */
+  get isClaiming(): boolean {
+    return this.#claims > 0
+  }
+
+  /** How long the last claim from the bottom took, in milliseconds. */
+  get sweepMs(): number {
+    return this.#sweepMs
+  }
+
+  /** There may be jobs from `place` on. */
+  wake(place: number): void {
+    this.#frontier.lower(place)
+    this.#more = true
+    this.start()
+  }
+
+  /** Looks from the bottom, in case something was passed by. `horizon`: a place not drawn yet when it was asked for. */
+  sweep(horizon: number): void {
+    this.#frontier.sweep()
+    this.#horizon = horizon
+    this.#isSweep = true
+    this.#more = true
+    for (const ms of this.#options.executor.agesIn(this)) this.#pace.note(ms)
+    this.start()
+  }
+
+  /** A handler has returned. */
+  ended(ms: number): void {
+    this.#running -= 1
+    this.#pace.note(ms)
+    this.start()
+  }
+
+  /** Starts what may be started, and claims more if little is left. */
+  start(): void {
+    // A handler that returns without waiting ends inside the loop below, which then goes on by itself.
+    if (this.#starting || !this.#options.isOpen()) return
+    const { clock } = this.#options.core
+    this.#starting = true
+    while (this.#running < this.#options.concurrency && this.#buffer.size > 0) {
+      const nowMs = clock.monotonicMs()
+      if (this.#turnBeganMs === undefined) this.#beginTurn(nowMs)
+      else if (nowMs - this.#turnBeganMs > TURN_MS) break
+      this.#running += 1
+      this.#options.executor.start(this.#buffer.take() as ClaimedJob, this)
+      if (!this.#options.isOpen()) break
+    }
+    this.#starting = false
+    this.#claimMore()
+  }
+
+  /** Takes out of the buffer what `wanted` says. */
+  withdraw(wanted: (job: ClaimedJob) => boolean): ClaimedJob[] {
+    return this.#buffer.takeWhere(wanted)
+  }
+
+  /** Hands back what was claimed too far ahead, now that jobs turn out to take long. */
+  shorten(): void {
+    const { finisher } = this.#options
+    const keep = this.#pace.ahead * 2
+    if (this.#buffer.size <= keep) return
+    for (const job of this.#buffer.takeBeyond(keep)) finisher.add(job, HANDED_BACK)
+  }
+
+  /** Handlers are started in turns, so that timers, sockets and the heartbeat have theirs. */
+  #beginTurn(nowMs: number): void {
+    this.#turnBeganMs = nowMs
+    setImmediate(() => {
+      this.#turnBeganMs = undefined
+      this.start()
+    })
+  }
+
+  #claimMore(): void {
+    const { concurrency, isOpen } = this.#options
+    while (this.#more && this.#claims < MAX_CLAIMS && isOpen()) {
+      const free = concurrency - this.#running
+      const { ahead } = this.#pace
+      const coming = this.#buffer.size + this.#incoming
+      // Not for every job that ends: once half of what was fetched ahead is used up, or a place would be left empty.
+      if (coming >= free && coming > free + ahead / 2) return
+      const limit = Math.min(MAX_CLAIM, free + ahead - coming)
+      if (limit <= 0) return
+      void this.#claim(limit)
+    }
+  }
+
+  /** Never rejects. */
+  async #claim(limit: number): Promise<void> {
+    const { core, pool, heartbeat, held, kinds, queue, onLostClaim } = this.#options
+    const token = core.ids.uuid()
+    const processId = heartbeat.id
+    const reading = this.#frontier.read()
+    const frontier = [...this.#frontier.places]
+    this.#claims += 1
+    this.#incoming += limit
+    this.#more = false
+    const isSweep = this.#isSweep
+    this.#isSweep = false
+    const beganMs = core.clock.monotonicMs()
+    held.begin(token)
+    let jobs: ClaimedJob[] = []
+    try {
+      jobs = await claimJobs(pool, { queue, kinds, limit, processId, token, frontier })
+      const gate = failpoint('job:claimed')
+      if (gate) await gate
+      if (jobs.length === limit) this.#more = true
+      reading.end(...this.#reach(jobs, limit), this.#horizon)
+    } catch (error) {
+      reading.abandon()
+      core.logger.warn({ error, queue }, 'jobs could not be claimed')
+      onLostClaim()
+    }
+    if (isSweep) this.#sweepMs = core.clock.monotonicMs() - beganMs
+    this.#claims -= 1
+    this.#incoming -= limit
+    held.end(token, jobs.length)
+    this.#take(jobs, processId)
+    this.start()
+  }
+
+  /** Takes claimed jobs in, unless they are no longer to be executed here. */
+  #take(jobs: readonly ClaimedJob[], processId: string): void {
+    const { finisher, heartbeat, isStopping } = this.#options
+    if (isStopping()) {
+      for (const job of jobs) finisher.add(job, HANDED_BACK)
+    } else if (processId === heartbeat.id) {
+      this.#buffer.add(jobs)
+    } else {
+      // Claimed under an id that has lapsed meanwhile: they are taken back by upkeep.
+      for (const job of jobs) finisher.written(job)
+    }
+  }
+
+  #reach(
+    jobs: readonly ClaimedJob[],
+    limit: number,
+  ): [(number | undefined)[], (priority: number) => boolean] {
+    const highest: (number | undefined)[] = []
+    let last = -1
+    for (const { priority, place } of jobs) {
+      highest[priority] = Math.max(highest[priority] ?? 0, place)
+      last = Math.max(last, priority)
+    }
+    const full = jobs.length === limit
+    return [highest, (priority) => !full || priority < last]
+  }
+}

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { z } from 'zod'
+import { readCounts } from '../../../src/counts/counts.ts'
+import { insertJobs, insertJobsNow } from '../../../src/jobs/insert.ts'
+import { job } from '../../../src/jobs/job.ts'
+import { newJob } from '../../../src/jobs/new-job.ts'
+import type { QueryResult, Queryable, Row } from '../../../src/postgres/queryable.ts'
+import { jobsBed } from '../../support/jobs.ts'
+import { eventually } from '../../support/wait.ts'
+
+const any = job('any', { args: z.object({ text: z.string() }), handle() {} })
+const urgent = job('urgent', {
+  args: z.object({ text: z.string() }),
+  queue: 'first',
+  priority: 0,
+  maxAttempts: 3,
+  maxCrashes: 7,
+  handle() {},
+})
+const origin = {
+  application: 'search',
+  handler: 'index',
+  topic: 'orders',
+  topicId: '0190c2f0-0000-7000-8000-000000000001',
+  partition: 3,
+  offset: 12_345_678_901_234_567_890n,
+  generation: 1,
+  index: 0,
+}
+
+test('jobs of all sorts are inserted in one statement, each with its own values', async (t) => {
+  const bed = await jobsBed(t)
+  const at = new Date('2100-01-01T00:00:00Z')
+  const texts = ['plain', '"quoted" \\ back', 'line\nbreak\u2028', 'nul \u0000', '{,}', '']
+  const jobs = [
+    ...texts.map((text) => newJob(bed.core, any, { text })),
+    newJob(bed.core, urgent, { text: 'u' }, { meta: { origin, correlationId: 'c' } }),
+    newJob(
+      bed.core,
+      any,
+      { text: 'at' },
+      { scheduledAt: at, priority: 9, queue: 'q', maxAttempts: 1 },
+    ),
+    newJob(bed.core, any, { text: 'in' }, { scheduleIn: '1h' }),
+    newJob(bed.core, any, { text: 'past' }, { scheduledAt: new Date(0) }),
+  ]
+  const statements: string[] = []
+  const db: Queryable = {
+    query<R extends Row>(text: string, values?: readonly unknown[]): Promise<QueryResult<R>> {
+      statements.push(text)
+      return bed.pool.query(text, values as unknown[]) as unknown as Promise<QueryResult<R>>
+    },
+  }
+  const { ids, wakes } = await insertJobs(db, jobs)
+  assert.equal(statements.length, 1)
+  assert.deepEqual(
+    ids,
+    jobs.map(({ id }) => id),
+  )
+  assert.deepEqual(
+    wakes.toSorted((a, b) => a.place - b.place),
+    [
+      { queue: 'default', place: 1 },
+      { queue: 'first', place: 7 },
+    ],
+  )
+  const { rows } = await bed.pool.query(
+    `select args::text as args, kind, queue, priority, max_attempts, max_crashes, state, application, meta,
+       scheduled_at - created_at as wait, scheduled_at, place
+     from millrace.job order by place`,
+  )
+  assert.deepEqual(
+    rows.slice(0, texts.length).map(({ args }) => JSON.parse(args).text),
+    texts,
+  )
+  const [first, atTime, inTime, past] = rows.slice(texts.length)
+  assert.deepEqual(
+    [first.kind, first.queue, first.priority, first.max_attempts, first.max_crashes, first.state],
+    ['urgent', 'first', 0, 3, 7, 'available'],
+  )
+  assert.deepEqual(
+    [first.application, first.meta.origin.offset, first.meta.correlationId],
+    ['search', '12345678901234567890', 'c'],
+  )
+  assert.deepEqual(
+    [atTime.queue, atTime.priority, atTime.max_attempts, atTime.state, atTime.scheduled_at],
+    ['q', 9, 1, 'scheduled', at],
+  )
+  assert.deepEqual([inTime.state, inTime.wait.hours], ['scheduled', 1])
+  assert.equal(past.state, 'available')
+  assert.deepEqual(
+    (await readCounts(bed.pool)).map(({ metric, label, value }) => [metric, label, value]),
+    [
+      ['backlog', 'search', 1],
+      ['jobs.inserted', 'default', 8],
+      ['jobs.inserted', 'first', 1],
+      ['jobs.inserted', 'q', 1],
+      ['jobs.unfinished', 'default', 8],
+      ['jobs.unfinished', 'first', 1],
+      ['jobs.unfinished', 'q', 1],
+    ],
+  )
+})
+
+test('jobs that share everything but their args are inserted with what they share passed once', async (t) => {
+  const bed = await jobsBed(t)
+  const jobs = Array.from({ length: 3_000 }, (_, n) => newJob(bed.core, any, { text: `t${n}` }))
+  await insertJobsNow(bed, jobs)
+  const { rows } = await bed.pool.query(
+    `select count(*)::int as n, count(distinct id)::int as ids, min(queue) as queue, max(args->>'text') as last
+     from millrace.job`,
+  )
+  assert.deepEqual(rows, [{ n: 3_000, ids: 3_000, queue: 'default', last: 't999' }])
+})
+
+test('nothing is done when there is nothing to insert', async (t) => {
+  const bed = await jobsBed(t)
+  assert.deepEqual(await insertJobs(bed.pool, []), { ids: [], wakes: [] })
+  assert.deepEqual(await insertJobsNow(bed, []), [])
+})
+
+test('jobs go with the transaction of the caller', async (t) => {
+  const bed = await jobsBed(t)
+  const client = await bed.pool.connect()
+  try {
+    await client.query('begin')
+    await insertJobs(client, [newJob(bed.core, any, { text: 'gone' })])
+    await client.query('rollback')
+    await client.query('begin')
+    await insertJobs(client, [newJob(bed.core, any, { text: 'kept' })])
+    await client.query('commit')
+  } finally {
+    client.release()
+  }
+  const { rows } = await bed.pool.query(`select args->>'text' as text from millrace.job`)
+  assert.deepEqual(rows, [{ text: 'kept' }])
+})
+
+test('an insert is woken for: the job starts long before the next poll', async (t) => {
+  const bed = await jobsBed(t)
+  const { listener } = await bed.work([any], { limits: { pollMs: 60_000 } })
+  await eventually(() => listener.listening)
+  const id = await bed.insert(any, { text: 'now' })
+  await bed.untilState(id, 'completed')
+})
+
+test('a job that a caller inserts with its own connection is polled for', async (t) => {
+  const bed = await jobsBed(t)
+  await bed.work([any])
+  const made = newJob(bed.core, any, { text: 'own' })
+  await insertJobs(bed.pool, [made])
+  await bed.untilState(made.id, 'completed')
+})

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { bytesToJson, bytesToText, parseLossless } from '../../../src/cli/json-values.ts'
+import { nearest } from '../../../src/cli/nearest.ts'
+import { databaseName, redact } from '../../../src/cli/redact.ts'
+
+describe('the nearest word', () => {
+  it('is the one with a slip of the keyboard, or the one that was begun', () => {
+    const words = ['jobs list', 'jobs get', 'doctor', 'migrate']
+    assert.equal(nearest('jobs lst', words), 'jobs list')
+    assert.equal(nearest('docotr', words), 'doctor')
+    assert.equal(nearest('mig', words), 'migrate')
+  })
+
+  it('is none when nothing is near', () => {
+    assert.equal(nearest('kubernetes', ['jobs', 'doctor']), undefined)
+    assert.equal(nearest('', ['jobs']), undefined)
+  })
+})
+
+describe('redacting', () => {
+  it('takes passwords out of addresses and settings', () => {
+    for (const text of [
+      'at postgres://ana:s3cret@db1:5432/shop now',
+      'postgresql://ana:s3c@s3cret@db1/shop',
+      "host=db1 password='s3cret' user=ana",
+      'postgres://db1/shop?user=ana&password=s3cret',
+      '{"url":"postgres://ana:s3cret@db1","mail":"x@y"}',
+    ]) {
+      assert.doesNotMatch(redact(text), /s3cret/)
+    }
+    assert.equal(
+      redact('{"u":"postgres://a:b@h","m":"x@y"}'),
+      '{"u":"postgres://a:***@h","m":"x@y"}',
+    )
+  })
+
+  it('leaves a name of the database and its host', () => {
+    assert.equal(databaseName('postgres://ana:s3cret@db1:5432/shop'), 'shop@db1')
+    assert.equal(databaseName('postgres://ana:s3cret@db1:6432/shop'), 'shop@db1:6432')
+    assert.equal(databaseName('s3cret'), 'unreadable address')
+  })
+})
+
+describe('values', () => {
+  it('keep whole numbers that a double cannot hold, as strings', () => {
+    assert.deepEqual(parseLossless('{"a":9007199254740993,"b":1,"c":1.5}'), {
+      a: '9007199254740993',
+      b: 1,
+      c: 1.5,
+    })
+    assert.equal(parseLossless('nope'), undefined)
+  })
+
+  it('have bytes exactly, and as text only where they are UTF-8', () => {
+    assert.deepEqual(bytesToJson(Buffer.from('ü')), { base64: 'w7w=', text: 'ü' })
+    assert.deepEqual(bytesToJson(Uint8Array.of(0xff, 0)), { base64: '/wA=' })
+    assert.equal(bytesToJson(null), null)
+    assert.equal(bytesToText(Uint8Array.of(0xff, 0)), '(2 bytes, not text: ff 00)')
+    assert.equal(bytesToText(new Uint8Array(0)), '(empty)')
+  })
+})
