@@ -1,0 +1,60 @@
+import type { Pool } from '../postgres/pool.ts'
+import type { Check } from './check.ts'
+import { checkClock, checkConnecting, checkListening, checkSettings } from './doctor-database.ts'
+import { checkMigrations, checkParts } from './doctor-millrace.ts'
+import type { Operator } from './operator.ts'
+
+/** Options of {@link examine}. */
+export interface ExamineOptions {
+  /** Connections that a process will use at most. Default 10, that of `start`. */
+  readonly poolSize?: number
+  /** How long a notification may take to come back, in milliseconds. Default 2,000. */
+  readonly listenMs?: number
+}
+
+/** Looks at everything that millrace needs of its surroundings. Changes nothing, and never throws for what it finds. */
+export async function examine(operator: Operator, options: ExamineOptions = {}): Promise<Check[]> {
+  const connected = await checkConnecting(operator.pool)
+  if (connected.some(({ state }) => state === 'failure')) return connected
+  const { core, pool } = operator
+  const checks = [...connected]
+  const steps: readonly [id: string, title: string, step: () => Promise<Check[]>][] = [
+    ['database.settings', 'settings', () => checkSettings(pool, options.poolSize ?? 10)],
+    [
+      'database.listen',
+      'notifications',
+      () => checkListening(core, pool, options.listenMs ?? 2_000),
+    ],
+    ['database.clock', 'clock', () => checkClock(core, pool)],
+    ['migrations', 'migrations', () => checkMigrations(pool)],
+  ]
+  for (const [id, title, step] of steps) checks.push(...(await guarded(id, title, step)))
+  if (await hasTables(pool))
+    checks.push(...(await guarded('millrace', 'tables of millrace', () => checkParts(pool))))
+  return checks
+}
+
+/** A step that cannot be taken is a finding like any other. */
+async function guarded(id: string, title: string, step: () => Promise<Check[]>): Promise<Check[]> {
+  try {
+    return await step()
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    return [
+      {
+        id,
+        title,
+        state: 'unknown',
+        found: `could not be looked at: ${why}`,
+        fix: 'Ask with an account that may read it, or bring the tables up to date: millrace migrate',
+      },
+    ]
+  }
+}
+
+async function hasTables(pool: Pool): Promise<boolean> {
+  const { rows } = await pool.query<{ there: boolean }>(
+    `/* millrace:doctor-tables */ select to_regclass('millrace.position') is not null as there`,
+  )
+  return rows[0]?.there ?? false
+}

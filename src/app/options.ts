@@ -1,0 +1,113 @@
+import type { Application } from '../consumer/application.ts'
+import type { Core } from '../core/core.ts'
+import type { Logger } from '../core/logger.ts'
+import { Problems, isWhole } from '../errors/config.ts'
+import type { AnyJobDefinition } from '../jobs/job.ts'
+import type { Log } from '../log/port.ts'
+import type { Listener } from '../postgres/listener.ts'
+import type { Pool } from '../postgres/pool.ts'
+
+/** Makes a log when millrace starts. `tableLog()` is the default. */
+export interface LogFactory {
+  readonly kind: string
+  open(environment: {
+    readonly core: Core
+    readonly pool: Pool
+    readonly listener?: Listener
+  }): Log | Promise<Log>
+}
+
+/** Options of `start`. */
+export interface StartOptions {
+  /** Where jobs, positions and, by default, the log live: a pool that you have, or a URL. */
+  readonly database: Pool | string
+  /** Most connections of the pool made for a URL. Default 10. Two more listen and keep the heartbeat. Bounds 3 … 1,000. */
+  readonly poolSize?: number
+  /** Where events are. Default: the table log, in the same database. */
+  readonly log?: LogFactory
+  /** The applications that this process runs. Default none. */
+  readonly run?: readonly Application[]
+  /** Kinds of jobs that this process executes, beside those its applications make. Default none. */
+  readonly jobs?: readonly AnyJobDefinition[]
+  /**
+   * Concurrency per queue. Default 10 for every queue that a known kind names. `false`: this process executes no jobs.
+   * Bounds 1 … 1,000.
+   */
+  readonly queues?: Readonly<Record<string, number>> | false
+  /** Topics to make if they are missing, with their number of partitions. Topics of `run` are made with `partitions`. */
+  readonly topics?: Readonly<Record<string, { readonly partitions: number }>>
+  /** Partitions of topics that are made without being named in `topics`. Default 6. Bounds 1 … 1,024. */
+  readonly partitions?: number
+  /** Whether to migrate the database first. Default `true`. */
+  readonly migrate?: boolean
+  /** Whether this process may be the one that does the upkeep (staging, rescue, pruning). Default `true`. */
+  readonly upkeep?: boolean
+  /** Days for which finished jobs and batches are kept. Default 7. Bounds 1 … 3,650. */
+  readonly historyDays?: number
+  /** Version of the deployed code, stamped on dead letters. */
+  readonly codeVersion?: string
+  /** Name of this process, for people. Default `<host>:<pid>`. */
+  readonly name?: string
+  /** Silence after which others take over what this process holds, in milliseconds. Default 15,000. Bounds 150 … 600,000. */
+  readonly takeOverMs?: number
+  /** Time between two heartbeats, in milliseconds. Default 2,000, at most a third of `takeOverMs`. */
+  readonly heartbeatMs?: number
+  /** How long `stop` lets running jobs finish, in milliseconds. Default 10,000. Bounds 0 … 3,600,000. */
+  readonly stopMs?: number
+  /** Where the log lines go. Default: nowhere. */
+  readonly logger?: Logger
+  /** Time, chance and ids; for tests. */
+  readonly core?: Partial<Core>
+}
+
+/** @throws E_CONFIG_INVALID naming everything that is wrong. */
+export function checkStartOptions(options: StartOptions): void {
+  const problems = new Problems('start')
+  const whole = (option: keyof StartOptions, min: number, max: number): void => {
+    const value = options[option]
+    problems.expect(
+      value === undefined || isWhole(value, min, max),
+      option,
+      `a whole number from ${min} to ${max}`,
+      value,
+    )
+  }
+  const { database } = options
+  const isUrl = typeof database === 'string' && /^postgres(ql)?:\/\//.test(database)
+  problems.expect(
+    isUrl || (typeof database === 'object' && typeof database?.query === 'function'),
+    'database',
+    'a pg pool, or a URL that begins with postgres://',
+    typeof database === 'string' ? 'another text' : database,
+  )
+  whole('poolSize', 3, 1_000)
+  whole('partitions', 1, 1_024)
+  whole('historyDays', 1, 3_650)
+  whole('stopMs', 0, 3_600_000)
+  for (const [name, { partitions }] of Object.entries(options.topics ?? {})) {
+    problems.expect(
+      isWhole(partitions, 1, 1_024),
+      `topics.${name}.partitions`,
+      'a whole number from 1 to 1024',
+      partitions,
+    )
+  }
+  for (const [queue, concurrency] of Object.entries(
+    options.queues === false ? {} : (options.queues ?? {}),
+  )) {
+    problems.expect(
+      isWhole(concurrency, 1, 1_000),
+      `queues.${queue}`,
+      'a whole number from 1 to 1000',
+      concurrency,
+    )
+  }
+  const names = (options.run ?? []).map(({ name }) => name)
+  problems.expect(
+    new Set(names).size === names.length,
+    'run',
+    'applications of different names',
+    names,
+  )
+  problems.throwIfAny()
+}

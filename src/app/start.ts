@@ -1,0 +1,263 @@
+import { discardedJobsToDeadLetters } from '../bridge/discarded-jobs.ts'
+import {
+  Wakes,
+  millraceTransaction,
+  writer,
+  type InsertOptions,
+  type MillraceTransaction,
+  type PublishOptions,
+  type Writer,
+} from '../bridge/millrace-transaction.ts'
+import type { OnFinished } from '../jobs/finished.ts'
+import { Consumer } from '../consumer/consumer.ts'
+import { createCore, type Core } from '../core/core.ts'
+import type { EventDefinition } from '../events/event.ts'
+import type { InsertableJob } from '../jobs/insertable-job.ts'
+import type { AnyJobDefinition } from '../jobs/job.ts'
+import { JobWaker } from '../jobs/wake.ts'
+import type { Log } from '../log/port.ts'
+import { tableLog } from '../log/table-log.ts'
+import { checkConnection, createPool } from '../postgres/connect.ts'
+import { Listener } from '../postgres/listener.ts'
+import { migrate } from '../postgres/migrate.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import { transaction } from '../postgres/transaction.ts'
+import { Heartbeat } from '../process/heartbeat.ts'
+import { Upkeep } from '../upkeep/upkeep.ts'
+import { Worker } from '../worker/worker.ts'
+import { checkStartOptions, type StartOptions } from './options.ts'
+import { eventPublisher } from './publisher.ts'
+import { summarize, type Summary } from './summary.ts'
+
+/** Where a piece of writing goes: `tx` is a `pg` client inside `begin … commit`, or a transaction of ours. */
+export interface Within {
+  readonly tx?: Queryable
+}
+
+/** A running millrace. */
+export interface Millrace {
+  /** The pool it works with. */
+  readonly database: Pool
+  readonly log: Log
+  /** Random id of this process; changes if it was silent for too long and had to be replaced. */
+  readonly processId: string
+  /** Whether wake-ups arrive; `false`: everything goes on by polling. */
+  readonly listening: boolean
+  /**
+   * Runs `action` in a transaction; what it publishes and inserts is committed with its statements, or not at all.
+   * @throws E_DB_UNKNOWN_COMMIT when the connection broke at COMMIT and the outcome cannot be found out.
+   */
+  transaction<T>(action: (tx: MillraceTransaction) => Promise<T>): Promise<T>
+  /**
+   * Publishes an event: in a transaction of its own, or in `tx`. Written through a `pg` client of yours, it is found by
+   * polling; nobody can know when you commit.
+   */
+  publish<I>(
+    definition: EventDefinition<string, I, unknown>,
+    data: NoInfer<I>,
+    options?: PublishOptions & Within,
+  ): Promise<string>
+  publishMany<I>(
+    definition: EventDefinition<string, I, unknown>,
+    data: readonly NoInfer<I>[],
+    options?: Omit<PublishOptions, 'id'> & Within,
+  ): Promise<string[]>
+  /** Inserts a job: in a transaction of its own, or in `tx`. */
+  insert<I>(
+    definition: InsertableJob<I>,
+    args: NoInfer<I>,
+    options?: InsertOptions & Within,
+  ): Promise<string>
+  insertMany<I>(
+    definition: InsertableJob<I>,
+    args: readonly NoInfer<I>[],
+    options?: InsertOptions & Within,
+  ): Promise<string[]>
+  /** What has been done since the first start, and what is left. */
+  summary(): Promise<Summary>
+  /**
+   * Finishes the batches at hand, gives partitions back, lets running jobs finish for `stopMs`, then ends. Safe to call
+   * twice; with `now`, also while a slower stop is under way, nothing is waited for.
+   */
+  stop(options?: { readonly now?: boolean }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Starts millrace: checks and migrates the database, makes missing topics, and runs applications and jobs until it is
+ * stopped.
+ * @throws E_CONFIG_INVALID, E_DB_CONNECT, E_DB_VERSION, E_DB_MIGRATION
+ */
+export async function start(options: StartOptions): Promise<Millrace> {
+  checkStartOptions(options)
+  const core = createCore({
+    ...options.core,
+    ...(options.logger === undefined ? {} : { logger: options.logger }),
+  })
+  const pool =
+    typeof options.database === 'string'
+      ? createPool(
+          options.database,
+          options.poolSize === undefined ? {} : { max: options.poolSize },
+        )
+      : options.database
+  // An idle connection that breaks says so on the pool; unheard, it would end the process.
+  const onPoolError = (error: Error): void =>
+    core.logger.warn({ error }, 'an idle database connection broke')
+  // What says that this process lives must not wait behind its handlers for a connection.
+  const control =
+    typeof options.database === 'string' ? createPool(options.database, { max: 2 }) : pool
+  const pools = [...new Set([pool, control])]
+  for (const one of pools) one.on('error', onPoolError)
+  const undo: (() => Promise<void>)[] = [
+    async () => {
+      if (typeof options.database === 'string') await Promise.all(pools.map((one) => one.end()))
+      else pool.off('error', onPoolError)
+    },
+  ]
+  try {
+    await checkConnection(pool)
+    if (options.migrate !== false) await migrate(pool)
+    return await run(options, core, pool, control, undo)
+  } catch (error) {
+    for (const step of undo.toReversed()) await step().catch(() => {})
+    throw error
+  }
+}
+
+/** Starts the parts, each noting in `undo` how it is stopped; they are stopped in the reverse order. */
+async function run(
+  options: StartOptions,
+  core: Core,
+  pool: Pool,
+  control: Pool,
+  undo: (() => Promise<void>)[],
+): Promise<Millrace> {
+  const applications = options.run ?? []
+  const codeVersion = options.codeVersion ?? null
+  let now = false
+  const given = <K extends keyof StartOptions>(...keys: K[]): Pick<StartOptions, K> =>
+    Object.fromEntries(
+      keys.filter((key) => options[key] !== undefined).map((key) => [key, options[key]]),
+    ) as Pick<StartOptions, K>
+
+  const listener = new Listener({ core, pool: control })
+  const log = await (options.log ?? tableLog()).open({ core, pool, listener })
+  undo.push(() => log.close())
+  await createTopics(log, options)
+
+  const heartbeat = new Heartbeat({
+    core,
+    pool: control,
+    applications: applications.map(({ name }) => name),
+    ...(given('name', 'codeVersion', 'takeOverMs', 'heartbeatMs') as object),
+  })
+  await heartbeat.start()
+  undo.push(() => heartbeat.stop())
+  listener.start()
+  undo.push(() => listener.stop())
+
+  const waker = new JobWaker({ core, pool: control })
+  const env = { core, pool, log, waker }
+  undo.push(() => waker.idle())
+  const onFinished: OnFinished = (tx, finished) =>
+    discardedJobsToDeadLetters({ core, log, codeVersion }, tx, finished)
+  if (options.upkeep !== false) {
+    const upkeep = new Upkeep({
+      core,
+      pool,
+      heartbeat,
+      waker,
+      hooks: { onFinished },
+      // A leader that dies is to be replaced no later than what it would rescue.
+      leaseMs: Math.max(300, Math.min(10_000, heartbeat.takeOverMs)),
+      ...given('historyDays'),
+    })
+    upkeep.start()
+    undo.push(() => upkeep.stop())
+  }
+  const definitions = jobDefinitions(options)
+  if (options.queues !== false && definitions.length > 0) {
+    const worker = new Worker({
+      core,
+      pool,
+      heartbeat,
+      listener,
+      waker,
+      definitions,
+      ...(options.queues === undefined ? {} : { queues: options.queues }),
+      hooks: { onFinished },
+      publisher: eventPublisher(env),
+    })
+    worker.start()
+    undo.push(() => worker.stop(now ? 0 : (options.stopMs ?? 10_000)))
+  }
+  const consumer = new Consumer({ ...env, heartbeat, listener, applications, codeVersion })
+  undo.push(() => consumer.stop({ now }))
+  await consumer.start()
+
+  let stopping: Promise<void> | undefined
+  async function stopAll(): Promise<void> {
+    for (const step of undo.toReversed()) {
+      await step().catch((error: unknown) =>
+        core.logger.error({ error }, 'a part could not be stopped in good order'),
+      )
+    }
+  }
+  async function within<T>(
+    tx: Queryable | undefined,
+    write: (through: Writer) => Promise<T>,
+  ): Promise<T> {
+    if (tx !== undefined) return write(writer(env, tx, {}, new Wakes()))
+    return transaction(pool, core, (own) => write(millraceTransaction(env, own, {})))
+  }
+  const millrace: Millrace = {
+    database: pool,
+    log,
+    get processId() {
+      return heartbeat.id
+    },
+    get listening() {
+      return listener.listening
+    },
+    transaction: (action) =>
+      transaction(pool, core, (tx) => action(millraceTransaction(env, tx, {}))),
+    publish: (definition, data, { tx, ...rest } = {}) =>
+      within(tx, (w) => w.publish(definition, data, rest)),
+    publishMany: (definition, data, { tx, ...rest } = {}) =>
+      within(tx, (w) => w.publishMany(definition, data, rest)),
+    insert: (definition, args, { tx, ...rest } = {}) =>
+      within(tx, (w) => w.insert(definition, args, rest)),
+    insertMany: (definition, args, { tx, ...rest } = {}) =>
+      within(tx, (w) => w.insertMany(definition, args, rest)),
+    summary: () => summarize(core, pool, log),
+    async stop({ now: atOnce = false } = {}) {
+      if (atOnce) now = true
+      if (atOnce && stopping !== undefined) await consumer.stop({ now: true })
+      stopping ??= stopAll()
+      await stopping
+    },
+    [Symbol.asyncDispose]: () => millrace.stop(),
+  }
+  return millrace
+}
+
+async function createTopics(log: Log, options: StartOptions): Promise<void> {
+  const partitions = options.partitions ?? 6
+  const named = options.topics ?? {}
+  for (const [name, topic] of Object.entries(named)) await log.createTopic(name, topic)
+  for (const name of new Set((options.run ?? []).flatMap(({ topics }) => topics))) {
+    if (named[name] === undefined && (await log.topic(name)) === undefined)
+      await log.createTopic(name, { partitions })
+  }
+}
+
+function jobDefinitions({ run = [], jobs = [] }: StartOptions): AnyJobDefinition[] {
+  const made = run.flatMap(({ registrations }) =>
+    registrations.flatMap(({ handler }) =>
+      'job' in handler ? [handler.job as AnyJobDefinition] : [],
+    ),
+  )
+  return [...new Set([...jobs, ...made])]
+}

@@ -1,0 +1,44 @@
+import { METRICS, readCounts } from '../counts/counts.ts'
+import type { Core } from '../core/core.ts'
+import { listConsumers } from '../consumer/queries.ts'
+import type { Log } from '../log/port.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+
+/** What has been done since the first start, over all processes, and what is left. */
+export interface Summary {
+  readonly at: Date
+  /** Records appended to the table log by anybody. */
+  readonly events: number
+  /** Records that handlers took, per handler: done or made into jobs. */
+  readonly handled: number
+  readonly filtered: number
+  readonly jobsCompleted: number
+  readonly attemptsFailed: number
+  readonly deadLetters: number
+  /** Jobs not finished. */
+  readonly backlog: number
+  /** Records not yet read, over all applications. */
+  readonly lag: number
+}
+
+/** The summary as of now. */
+export async function summarize(core: Core, db: Queryable, log: Log): Promise<Summary> {
+  const counts = await readCounts(db)
+  const consumers = await listConsumers(db, log)
+  const sum = (...metrics: readonly string[]): number =>
+    counts.reduce(
+      (total, { metric, value }) => (metrics.includes(metric) ? total + value : total),
+      0,
+    )
+  return {
+    at: core.clock.now(),
+    events: sum(METRICS.eventsPublished),
+    handled: sum(METRICS.recordsDone, METRICS.recordsJobs),
+    filtered: sum(METRICS.recordsFiltered),
+    jobsCompleted: sum(METRICS.jobsCompleted),
+    attemptsFailed: sum(METRICS.attemptsFailed),
+    deadLetters: sum(METRICS.deadLetters),
+    backlog: sum(METRICS.jobsUnfinished),
+    lag: consumers.reduce((total, { lag }) => total + Number(lag ?? 0n), 0),
+  }
+}

@@ -1,0 +1,118 @@
+import type { Core } from '../core/core.ts'
+import { METRICS, addCounts } from '../counts/counts.ts'
+import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter.ts'
+import { describeError, type ErrorDescription } from '../errors/describe.ts'
+import type { FinishedJob } from '../jobs/finished.ts'
+import type { Log, LogRecord } from '../log/port.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+
+/** What writing the dead letters of discarded jobs needs. */
+export interface DiscardedJobsEnvironment {
+  readonly core: Core
+  readonly log: Log
+  readonly codeVersion: string | null
+}
+
+/**
+ * Makes dead letters of discarded jobs, in the transaction that finishes them. A job that came from a record keeps the
+ * record's origin, and its bytes if the log still has them.
+ */
+export async function discardedJobsToDeadLetters(
+  env: DiscardedJobsEnvironment,
+  tx: Queryable,
+  finished: readonly FinishedJob[],
+): Promise<void> {
+  const discarded = finished.filter(({ state }) => state === 'discarded')
+  if (discarded.length === 0) return
+  const records = await recordsOf(env, discarded)
+  await writeDeadLetters(
+    tx,
+    discarded.map((job) => deadLetter(env, job, records.get(job.id))),
+  )
+  const perApplication = Map.groupBy(discarded, (job) => job.application ?? '')
+  await addCounts(
+    tx,
+    [...perApplication].map(([label, jobs]) => ({
+      metric: METRICS.deadLetters,
+      label,
+      delta: jobs.length,
+    })),
+  )
+}
+
+async function recordsOf(
+  { core, log }: DiscardedJobsEnvironment,
+  jobs: readonly FinishedJob[],
+): Promise<Map<string, LogRecord>> {
+  const found = new Map<string, LogRecord>()
+  const fromRecords = jobs.flatMap((job) =>
+    job.meta.origin === undefined ? [] : [{ job, origin: job.meta.origin }],
+  )
+  if (fromRecords.length === 0) return found
+  try {
+    const results = await log.read(
+      fromRecords.map(({ origin: { topic, topicId, partition, offset } }) => ({
+        topic,
+        topicId,
+        partition,
+        offset,
+        maxRecords: 1,
+      })),
+    )
+    for (const [index, { job, origin }] of fromRecords.entries()) {
+      const record = results[index]?.records[0]
+      if (record !== undefined && record.offset === origin.offset) found.set(job.id, record)
+    }
+  } catch (error) {
+    // The origin says where the bytes are; a log that cannot be read just now must not keep a job from ending.
+    core.logger.warn(
+      { error: describeError(error), jobs: fromRecords.length },
+      'records of discarded jobs could not be read; their dead letters keep the origin without the bytes',
+    )
+  }
+  return found
+}
+
+function deadLetter(
+  { codeVersion }: DiscardedJobsEnvironment,
+  job: FinishedJob,
+  record: LogRecord | undefined,
+): NewDeadLetter {
+  const { origin, ...trace } = job.meta
+  return {
+    application: job.application,
+    handler: origin?.handler ?? job.kind,
+    stage: 'job',
+    origin:
+      origin === undefined
+        ? null
+        : {
+            topic: origin.topic,
+            topicId: origin.topicId,
+            partition: origin.partition,
+            offset: origin.offset,
+            generation: origin.generation,
+          },
+    record: record ?? null,
+    event: {
+      // Whatever made a job of a record named the record's event as its cause.
+      ...(origin === undefined || trace.causationId === undefined ? {} : { id: trace.causationId }),
+      ...(record === undefined ? {} : typeOf(record)),
+    },
+    job: { id: job.id, kind: job.kind, argsJson: job.argsJson },
+    error: job.error ?? noError(job.reason),
+    attempts: job.attempt,
+    codeVersion,
+    trace,
+  }
+}
+
+function typeOf(record: LogRecord): { readonly type?: string } {
+  const header = record.headers.find(([name]) => name === 'ce_type')?.[1]
+  return header == null ? {} : { type: Buffer.from(header).toString() }
+}
+
+/** A handler may discard without an error: then its reason is all there is. */
+function noError(reason: string | null): ErrorDescription {
+  return { class: 'Discarded', message: reason ?? 'the handler discarded the job without a reason' }
+}

@@ -1,0 +1,216 @@
+import { Problems, isWhole } from '../errors/config.ts'
+import type { Definition, EventOf } from '../events/definition.ts'
+import type { ReceivedEvent } from '../events/received-event.ts'
+import type { HandlerDefinition } from './handler.ts'
+
+/** Where an application that has never read a partition begins. Partitions added to a topic later begin at their start. */
+export type StartPosition =
+  | 'beginning'
+  | 'end'
+  /** The first record whose timestamp is not before this. */
+  | { readonly time: Date }
+  /** This offset, in every partition. */
+  | { readonly offset: bigint }
+
+/** Back-pressure by the application's own backlog: the jobs its handlers made that are not finished. */
+export interface BacklogLimit {
+  /** At this many, reading waits. Default 10,000. Bounds 1 … 100,000,000. */
+  readonly pauseAt?: number
+  /** At or below this many, reading goes on. Default half of `pauseAt`. Bounds 0 … `pauseAt`. */
+  readonly resumeAt?: number
+}
+
+/** Options of an application. */
+export interface ApplicationOptions {
+  /** Default `'beginning'`. */
+  readonly start?: StartPosition
+  /** Most records of a batch. Default 500. Bounds 1 … 10,000. */
+  readonly batchRecords?: number
+  /** About how many bytes of keys and values a batch has at most. Default 4 MiB. Bounds 1 KiB … 256 MiB. */
+  readonly batchBytes?: number
+  /** How many keys of a partition `prepare` works on at once. Default 16. Bounds 1 … 1,000. */
+  readonly prepareConcurrency?: number
+  /** Longest time for one call of `prepare`, in milliseconds. Default 10,000. Bounds 1 … 3,600,000. */
+  readonly prepareTimeoutMs?: number
+  /** Longest time for the transaction of a batch, in milliseconds; at most half of the take-over time. Default 5,000. Bounds 100 … 60,000. */
+  readonly transactionTimeoutMs?: number
+  /** How often a record is tried for a handler before it becomes a dead letter. Default 5. Bounds 1 … 1,000. A database that is down does not count. */
+  readonly maxAttempts?: number
+  readonly backlog?: BacklogLimit
+  /** Largest value that is decoded, in bytes; larger ones become dead letters. Default 1,048,576. */
+  readonly maxValueBytes?: number
+  /** Deepest nesting that is decoded. Default 128. */
+  readonly maxDepth?: number
+}
+
+/** The options with their defaults filled in. */
+export interface ResolvedApplicationOptions {
+  readonly start: StartPosition
+  readonly batchRecords: number
+  readonly batchBytes: number
+  readonly prepareConcurrency: number
+  readonly prepareTimeoutMs: number
+  readonly transactionTimeoutMs: number
+  readonly maxAttempts: number
+  readonly backlog: { readonly pauseAt: number; readonly resumeAt: number }
+  readonly maxValueBytes: number | undefined
+  readonly maxDepth: number | undefined
+}
+
+/** One handler of an application. */
+export interface Registration {
+  readonly definition: Definition
+  readonly handler: HandlerDefinition<never>
+  readonly name: string
+  readonly filter: ((event: ReceivedEvent<string, unknown>) => boolean) | undefined
+}
+
+/** Options of {@link Application.on}. */
+export interface OnOptions<E> {
+  /**
+   * Tells the handlers of one event apart in dead letters, counts and jobs, so it must stay the same over deploys.
+   * Default: the job's kind for `toJob`, else the event's type.
+   */
+  readonly name?: string
+  /** Records for which it returns false are counted as filtered, under the reason `filter`. Pure and quick. Default: all pass. */
+  readonly filter?: (event: E) => boolean
+}
+
+/** An independent reader of topics with its own positions. A plain value: nothing runs before `start`. */
+export interface Application {
+  readonly name: string
+  readonly options: ResolvedApplicationOptions
+  readonly registrations: readonly Registration[]
+  /** The topics it reads, without doubles. */
+  readonly topics: readonly string[]
+  /**
+   * A copy of this application that also handles `definition`. An event may have several handlers; each gets every
+   * record once.
+   * @throws E_CONFIG_INVALID when the event already has a handler of that name.
+   */
+  on<D extends Definition>(
+    definition: D,
+    handler: HandlerDefinition<EventOf<D>>,
+    options?: OnOptions<EventOf<D>>,
+  ): Application
+}
+
+/**
+ * Defines an application. Its name is its identity: positions, jobs and dead letters are kept under it.
+ * @throws E_CONFIG_INVALID naming all wrong options.
+ */
+export function application(name: string, options: ApplicationOptions = {}): Application {
+  return build(name, resolve(name, options), [])
+}
+
+function build(
+  name: string,
+  options: ResolvedApplicationOptions,
+  registrations: readonly Registration[],
+): Application {
+  return Object.freeze({
+    name,
+    options,
+    registrations,
+    topics: [...new Set(registrations.map(({ definition }) => definition.topic))],
+    on<D extends Definition>(
+      definition: D,
+      handler: HandlerDefinition<EventOf<D>>,
+      { name: given, filter }: OnOptions<EventOf<D>> = {},
+    ): Application {
+      const handlerName = given ?? handler.defaultName ?? definition.type
+      const problems = new Problems(`application '${name}'`)
+      problems.expect(
+        /^[^\s*]{1,200}$/.test(handlerName),
+        'name',
+        'up to 200 characters without spaces or *',
+        handlerName,
+      )
+      const taken = registrations.some(
+        (r) =>
+          r.name === handlerName &&
+          r.definition.type === definition.type &&
+          r.definition.topic === definition.topic,
+      )
+      problems.expect(
+        !taken,
+        'name',
+        `a name that no other handler of ${definition.type} has; pass { name } to tell them apart`,
+        handlerName,
+      )
+      problems.throwIfAny()
+      return build(name, options, [
+        ...registrations,
+        {
+          definition,
+          handler,
+          name: handlerName,
+          filter: filter as Registration['filter'],
+        },
+      ])
+    },
+  })
+}
+
+function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOptions {
+  const pauseAt = o.backlog?.pauseAt ?? 10_000
+  const resolved: ResolvedApplicationOptions = {
+    start: o.start ?? 'beginning',
+    batchRecords: o.batchRecords ?? 500,
+    batchBytes: o.batchBytes ?? 4 * 1024 * 1024,
+    prepareConcurrency: o.prepareConcurrency ?? 16,
+    prepareTimeoutMs: o.prepareTimeoutMs ?? 10_000,
+    transactionTimeoutMs: o.transactionTimeoutMs ?? 5_000,
+    maxAttempts: o.maxAttempts ?? 5,
+    backlog: { pauseAt, resumeAt: o.backlog?.resumeAt ?? Math.floor(pauseAt / 2) },
+    maxValueBytes: o.maxValueBytes,
+    maxDepth: o.maxDepth,
+  }
+  const problems = new Problems(`application '${name}'`)
+  const whole = (option: keyof ApplicationOptions, min: number, max: number): void => {
+    const value = (resolved as unknown as Record<string, unknown>)[option]
+    problems.expect(isWhole(value, min, max), option, `a whole number from ${min} to ${max}`, value)
+  }
+  problems.expect(
+    /^[a-zA-Z0-9._-]{1,100}$/.test(name),
+    'name',
+    'letters, digits, dots, dashes and underscores, at most 100',
+    name,
+  )
+  whole('batchRecords', 1, 10_000)
+  whole('batchBytes', 1_024, 268_435_456)
+  whole('prepareConcurrency', 1, 1_000)
+  whole('prepareTimeoutMs', 1, 3_600_000)
+  whole('transactionTimeoutMs', 100, 60_000)
+  whole('maxAttempts', 1, 1_000)
+  problems.expect(
+    isWhole(pauseAt, 1, 100_000_000),
+    'backlog.pauseAt',
+    'a whole number from 1 to 100000000',
+    pauseAt,
+  )
+  problems.expect(
+    isWhole(resolved.backlog.resumeAt, 0, pauseAt),
+    'backlog.resumeAt',
+    'a whole number from 0 to backlog.pauseAt',
+    resolved.backlog.resumeAt,
+  )
+  problems.expect(
+    isStart(resolved.start),
+    'start',
+    `'beginning', 'end', { time } or { offset }`,
+    o.start,
+  )
+  problems.throwIfAny()
+  return resolved
+}
+
+function isStart(start: unknown): boolean {
+  if (start === 'beginning' || start === 'end') return true
+  if (typeof start !== 'object' || start === null) return false
+  const { time, offset } = start as { time?: unknown; offset?: unknown }
+  return (
+    (time instanceof Date && !Number.isNaN(time.getTime())) ||
+    (typeof offset === 'bigint' && offset >= 0n)
+  )
+}

@@ -1,0 +1,56 @@
+import { abortReason } from '../core/abort.ts'
+import { backoffMs } from '../core/backoff.ts'
+import { describeError } from '../errors/describe.ts'
+import type { Decoded } from '../events/decode.ts'
+import type { LogRecord } from '../log/port.ts'
+import type { ResolvedApplicationOptions } from './application.ts'
+import type { HandlerEnvironment } from './handler.ts'
+import type { OwnedPosition } from './positions.ts'
+import type { BoundHandler } from './step.ts'
+
+/** What the batches of one owned partition need. */
+export interface BatchEnvironment extends HandlerEnvironment {
+  readonly application: string
+  readonly options: ResolvedApplicationOptions
+  readonly decode: (record: LogRecord) => Decoded | Promise<Decoded>
+  readonly handlersOf: (definition: unknown) => readonly BoundHandler[]
+  readonly processId: string
+  /** Resolves when this process may act; see `Heartbeat.alive`. */
+  readonly whenAlive: (signal: AbortSignal) => Promise<void>
+  /** Told what the partition waits for, null when it goes on. */
+  readonly onWaiting: (reason: string | null) => void
+}
+
+/** One batch on its way: what it needs, where it stands, and what ends it early. */
+export interface BatchScope {
+  readonly env: BatchEnvironment
+  readonly position: OwnedPosition
+  readonly signal: AbortSignal
+}
+
+/** Waits between tries of a record that failed: 0.2 s, doubling, at most 10 s. */
+const RETRY = { baseMs: 200, maxMs: 10_000 } as const
+
+/**
+ * Waits before the next try, says in the log what failed, and from the second failure on also at the position.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function waitBeforeRetry(
+  { env, position, signal }: BatchScope,
+  failed: { readonly attempt: number; readonly error: unknown; readonly what: string },
+): Promise<void> {
+  const { core, application, onWaiting } = env
+  const { topic, partition } = position
+  const { attempt, what } = failed
+  const error = describeError(failed.error)
+  const waitMs = backoffMs(attempt, core.random, RETRY)
+  core.logger.warn(
+    { application, topic, partition, attempt, waitMs, error },
+    'a batch failed and is tried again',
+  )
+  if (attempt > 1) onWaiting(`${what} failed, attempt ${attempt}: ${error.message.slice(0, 200)}`)
+  await core.clock.sleep(waitMs, { signal }).catch(() => {
+    throw abortReason(signal)
+  })
+  onWaiting(null)
+}

@@ -1,0 +1,77 @@
+import type { Core } from '../core/core.ts'
+import type { Logger } from '../core/logger.ts'
+import type { LogRecord, Log } from '../log/port.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Transaction } from '../postgres/transaction.ts'
+
+/** What a handler says when there is nothing to do for a record: it is counted as filtered, under the reason. */
+export interface Skip {
+  readonly outcome: 'skip'
+  readonly reason: string
+}
+
+/** Nothing to do for this record; `reason` is counted. Default reason `skipped`. Keep reasons few: no ids in them. */
+export function skip(reason = 'skipped'): Skip {
+  return { outcome: 'skip', reason }
+}
+
+/** Whether a handler's result is a {@link Skip}. */
+export function isSkip(value: unknown): value is Skip {
+  return typeof value === 'object' && value !== null && (value as Skip).outcome === 'skip'
+}
+
+/** What a handler is told beside the event. */
+export interface RecordContext {
+  readonly application: string
+  readonly handler: string
+  /** The record as it came, with its place in the log and its raw bytes. */
+  readonly record: LogRecord
+  readonly generation: number
+  /** How often this record has been tried for this handler, counted from 1. */
+  readonly attempt: number
+  /** Aborted when the time is up, the partition goes to another process, or this one stops. */
+  readonly signal: AbortSignal
+  readonly logger: Logger
+}
+
+/** One record of a batch for one handler, with what `prepare` gave. */
+export interface PreparedRecord<E, P> {
+  readonly event: E
+  readonly prepared: P
+  readonly context: RecordContext
+}
+
+/**
+ * A handler as the consumer runs it. `prepare` may look things up anywhere and writes nowhere; it runs outside any
+ * transaction, over several keys at once, in order within a key. Then, in the transaction that moves the position,
+ * either `apply` once per record in offset order, or `applyBatch` once with all of the batch; they write to this
+ * database only. Every function may run again for the same record after an error or a crash, but what they wrote then
+ * was rolled back.
+ */
+export interface RecordHandler<E, P = unknown> {
+  /** What a handled record counts as. */
+  readonly disposition: 'done' | 'jobs'
+  prepare?(event: E, context: RecordContext): P | Skip | Promise<P | Skip>
+  apply?(
+    event: E,
+    prepared: P,
+    context: RecordContext,
+    tx: Transaction,
+  ): void | Skip | Promise<void | Skip>
+  applyBatch?(records: readonly PreparedRecord<E, P>[], tx: Transaction): Promise<void>
+}
+
+/** What a handler is bound to when its application starts. */
+export interface HandlerEnvironment {
+  readonly core: Core
+  readonly log: Log
+  readonly pool: Pool
+  readonly codeVersion: string | null
+}
+
+/** A handler as users define it: a plain value that can be imported anywhere, bound when its application starts. */
+export interface HandlerDefinition<E> {
+  /** Told apart by it when one application handles a type more than once; see {@link Application.on}. */
+  readonly defaultName: string | undefined
+  bind(environment: HandlerEnvironment): RecordHandler<E>
+}

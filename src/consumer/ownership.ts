@@ -1,0 +1,272 @@
+import type { Core } from '../core/core.ts'
+import { createLoop, type Loop } from '../core/loop.ts'
+import { describeError } from '../errors/describe.ts'
+import { isMillraceError } from '../errors/millrace-error.ts'
+import type { Log, Topic } from '../log/port.ts'
+import { wake, type Listener } from '../postgres/listener.ts'
+import type { Pool } from '../postgres/pool.ts'
+import { transaction } from '../postgres/transaction.ts'
+import type { Heartbeat } from '../process/heartbeat.ts'
+import type { Application } from './application.ts'
+import { assign, type PartitionName } from './assignment.ts'
+import type { PartitionConsumer, PartitionEnd } from './partition-consumer.ts'
+import {
+  acquirePositions,
+  createPositions,
+  haltPosition,
+  listPositions,
+  liveProcesses,
+  releasePosition,
+  type OwnedPosition,
+  type PositionRow,
+} from './positions.ts'
+
+/** Options of {@link Ownership}. */
+export interface OwnershipOptions {
+  readonly core: Core
+  readonly pool: Pool
+  readonly log: Log
+  readonly heartbeat: Heartbeat
+  readonly listener: Listener
+  readonly application: Application
+  /** Time between two looks at who should own what, in milliseconds. Default 1,000. */
+  readonly intervalMs?: number
+  readonly makeConsumer: (position: OwnedPosition, processId: string) => PartitionConsumer
+}
+
+interface Held {
+  readonly consumer: PartitionConsumer
+  readonly processId: string
+  readonly ended: Promise<void>
+}
+
+/**
+ * Decides, again and again, which partitions of an application this process reads: takes what is its share and free,
+ * drains and gives back what is another's share. Two processes that disagree for a moment do no harm: taking is a
+ * compare-and-set on the owner, and every batch is fenced by the epoch.
+ */
+export class Ownership {
+  readonly #options: OwnershipOptions
+  readonly #loop: Loop
+  readonly #held = new Map<PartitionName, Held>()
+  #off: (() => void)[] = []
+
+  constructor(options: OwnershipOptions) {
+    this.#options = options
+    this.#loop = createLoop({
+      clock: options.core.clock,
+      intervalMs: options.intervalMs ?? 1_000,
+      turn: () => this.#turn(),
+      onError: (error) =>
+        options.core.logger.warn(
+          { application: options.application.name, error: describeError(error) },
+          'who reads which partition could not be settled just now; trying again',
+        ),
+    })
+  }
+
+  /** How many partitions this process reads now. */
+  get size(): number {
+    return this.#held.size
+  }
+
+  start(): void {
+    const { listener, heartbeat, application } = this.#options
+    this.#off = [
+      listener.on('owners', (text) => {
+        if (text === '' || text === application.name) this.#loop.wake()
+      }),
+      heartbeat.onLapse(() => {
+        // All that we held belongs to others by now; their epochs keep us out, so only stop.
+        for (const [name, held] of this.#held) {
+          void held.consumer.abandon().then(() => {
+            if (this.#held.get(name) === held) this.#held.delete(name)
+            this.#loop.wake()
+          })
+        }
+      }),
+    ]
+    this.#loop.start()
+  }
+
+  /** Finishes the batches at hand and gives everything back; with `now`, rolls them back instead. */
+  async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    for (const off of this.#off) off()
+    this.#off = []
+    await this.#loop.stop()
+    await Promise.all([...this.#held.keys()].map((name) => this.#release(name, now)))
+    await this.#announce()
+  }
+
+  async #turn(): Promise<undefined> {
+    const { pool, application, heartbeat } = this.#options
+    if (!heartbeat.alive) return undefined
+    const processId = heartbeat.id
+    const positions = await this.#positions()
+    const processes = await liveProcesses(pool, application.name)
+    const mine = new Map<PartitionName, PositionRow>()
+    const owners = assign(positions.map(nameOf), processes)
+    for (const position of positions) {
+      if (owners.get(nameOf(position)) === processId) mine.set(nameOf(position), position)
+    }
+
+    const surplus = [...this.#held.keys()].filter((name) => !mine.has(name))
+    if (surplus.length > 0) {
+      await Promise.all(surplus.map((name) => this.#release(name, false)))
+      await this.#announce()
+    }
+    const free = [...mine.values()].filter(
+      (p) => !this.#held.has(nameOf(p)) && (p.owner === processId || !p.ownerAlive),
+    )
+    if (free.length > 0) await this.#acquire(processId, free)
+    return undefined
+  }
+
+  /** The application's positions in the topics as they are now, made where they are missing. */
+  async #positions(): Promise<PositionRow[]> {
+    const { pool, log, application, core } = this.#options
+    let known = await listPositions(pool, application.name)
+    const current = new Set<string>()
+    const missing: OwnedPositionSeed[] = []
+    for (const name of application.topics) {
+      const topic = await log.topic(name)
+      const ofTopic = known.filter((position) => position.topic === name)
+      const strangers = ofTopic.filter((position) => position.topicId !== topic?.id)
+      if (strangers.length > 0) {
+        // Same name, another log: nothing says where to begin in it. Somebody has to decide.
+        const reason =
+          topic === undefined
+            ? `topic ${name} was deleted`
+            : `topic ${name} was deleted and made anew, with id ${topic.id}`
+        for (const position of strangers.filter(({ halted }) => halted === null)) {
+          core.logger.error(
+            { application: application.name, topic: name, reason },
+            'a topic is not the one it was: its partitions are stopped',
+          )
+          await haltPosition(pool, position, reason)
+        }
+        continue
+      }
+      if (topic === undefined) {
+        core.logger.debug(
+          { application: application.name, topic: name },
+          'the topic does not exist yet; waiting for it',
+        )
+        continue
+      }
+      current.add(topic.id)
+      const fresh = Array.from({ length: topic.partitions }, (_, i) => i).filter(
+        (i) => !ofTopic.some((p) => p.partition === i),
+      )
+      if (fresh.length > 0)
+        missing.push(...(await this.#firstPositions(topic, fresh, ofTopic.length > 0)))
+    }
+    if (missing.length > 0) {
+      await createPositions(pool, missing)
+      known = await listPositions(pool, application.name)
+    }
+    // Positions in topics that this version of the application does not read any more stay as they are.
+    return known.filter(({ topicId, halted }) => current.has(topicId) && halted === null)
+  }
+
+  async #firstPositions(
+    topic: Topic,
+    partitions: readonly number[],
+    added: boolean,
+  ): Promise<OwnedPositionSeed[]> {
+    const { log, application } = this.#options
+    const { start } = application.options
+    const ranges = await log.offsets(topic.id)
+    return Promise.all(
+      partitions.map(async (partition) => {
+        const range = ranges.find((r) => r.partition === partition) ?? { start: 0n, end: 0n }
+        let next: bigint
+        // Partitions added later begin at their start: what was written to them meanwhile is new to everybody.
+        if (added || start === 'beginning') next = range.start
+        else if (start === 'end') next = range.end
+        else if ('time' in start) next = await log.offsetAt(topic.id, partition, start.time)
+        else
+          next =
+            start.offset < range.start
+              ? range.start
+              : start.offset > range.end
+                ? range.end
+                : start.offset
+        return {
+          application: application.name,
+          topic: topic.name,
+          topicId: topic.id,
+          partition,
+          next,
+        }
+      }),
+    )
+  }
+
+  async #acquire(processId: string, free: readonly PositionRow[]): Promise<void> {
+    const { pool, core } = this.#options
+    const owned = await transaction(pool, core, async (tx) => {
+      // The old owner may hold the row in a transaction that the server ends before long.
+      await tx.query('/* millrace:position-lock-timeout */ set local lock_timeout = 2000')
+      return acquirePositions(tx, processId, free)
+    }).catch((error: unknown) => {
+      // Whether it went through or not: the next look tells, for what we own and do not hold is taken again.
+      if (isMillraceError(error) || (error as { code?: string }).code === '55P03') return []
+      throw error
+    })
+    for (const position of owned) this.#hold(processId, position)
+  }
+
+  #hold(processId: string, position: OwnedPosition): void {
+    const { core, application, makeConsumer } = this.#options
+    const name = nameOf(position)
+    core.logger.info(
+      {
+        application: application.name,
+        topic: position.topic,
+        partition: position.partition,
+        epoch: String(position.epoch),
+        next: String(position.next),
+      },
+      'reading a partition',
+    )
+    const consumer = makeConsumer(position, processId)
+    const ended = consumer.start().then((end) => this.#onEnd(name, end))
+    this.#held.set(name, { consumer, processId, ended })
+  }
+
+  #onEnd(name: PartitionName, end: PartitionEnd): void {
+    if (end === 'drained') return
+    // Lost or halted: it is not ours to give back. The next look finds out what it is now.
+    this.#held.delete(name)
+    this.#loop.wake()
+  }
+
+  async #release(name: PartitionName, now: boolean): Promise<void> {
+    const held = this.#held.get(name)
+    if (held === undefined) return
+    await (now ? held.consumer.abandon() : held.consumer.drain())
+    await held.ended
+    if (!this.#held.delete(name)) return
+    await releasePosition(this.#options.pool, held.processId, held.consumer.position).catch(
+      (error: unknown) =>
+        this.#options.core.logger.warn(
+          { error: describeError(error) },
+          'a partition could not be given back; it is taken over when this process is gone',
+        ),
+    )
+  }
+
+  async #announce(): Promise<void> {
+    const { pool, application, core } = this.#options
+    await wake(pool, 'owners', application.name).catch((error: unknown) =>
+      core.logger.debug({ error }, 'no wake-up sent'),
+    )
+  }
+}
+
+type OwnedPositionSeed = Parameters<typeof createPositions>[1][number]
+
+function nameOf(position: { readonly topicId: string; readonly partition: number }): PartitionName {
+  return `${position.topicId}:${position.partition}`
+}

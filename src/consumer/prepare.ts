@@ -1,0 +1,60 @@
+import { throwIfAborted } from '../core/abort.ts'
+import { forEachConcurrently } from '../core/concurrency.ts'
+import { failpoint } from '../core/failpoint.ts'
+import { waitBeforeRetry, type BatchScope } from './batch-environment.ts'
+import { decide } from './decide.ts'
+import { isSkip } from './handler.ts'
+import type { Item, Step } from './step.ts'
+
+/**
+ * Calls `prepare` for every step that has one: several keys at once, in order within a key, outside any transaction.
+ * What each gave, or why it never will, is kept on the step.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function prepareItems(scope: BatchScope, items: readonly Item[]): Promise<void> {
+  const lanes = new Map<string, Step[]>()
+  for (const [index, { record, steps }] of items.entries()) {
+    for (const step of steps) {
+      if (step.handler.run.prepare === undefined) continue
+      const key = record.key === null ? `#${index}` : Buffer.from(record.key).toString('latin1')
+      const lane = lanes.get(key)
+      if (lane === undefined) lanes.set(key, [step])
+      else lane.push(step)
+    }
+  }
+  if (lanes.size === 0) return
+  await failpoint('batch:prepare')
+  await forEachConcurrently(lanes.values(), scope.env.options.prepareConcurrency, async (lane) => {
+    for (const step of lane) await prepareStep(scope, step)
+  })
+}
+
+async function prepareStep(scope: BatchScope, step: Step): Promise<void> {
+  const { maxAttempts, prepareTimeoutMs } = scope.env.options
+  const { handler, event, context } = step
+  for (;;) {
+    throwIfAborted(scope.signal)
+    try {
+      const result: unknown = handler.run.prepare?.(event, context)
+      const value: unknown =
+        result instanceof Promise ? await context.within<unknown>(result, prepareTimeoutMs) : result
+      if (isSkip(value)) step.skipped = value
+      else step.prepared = value
+      context.attempt = 1
+      return
+    } catch (error) {
+      throwIfAborted(scope.signal)
+      const decision = decide(error, context.attempt, maxAttempts)
+      if (decision === 'dead-letter') {
+        step.failure = { stage: 'prepare', error }
+        return
+      }
+      await waitBeforeRetry(scope, {
+        attempt: context.attempt,
+        error,
+        what: `prepare of ${handler.name}`,
+      })
+      if (decision === 'retry') context.attempt += 1
+    }
+  }
+}

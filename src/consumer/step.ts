@@ -1,0 +1,98 @@
+import { TimeoutReason } from '../core/abort.ts'
+import type { Core } from '../core/core.ts'
+import type { Logger } from '../core/logger.ts'
+import type { RejectedRecord } from '../events/decode.ts'
+import type { ReceivedEvent } from '../events/received-event.ts'
+import type { LogRecord } from '../log/port.ts'
+import type { DeadLetterStage } from '../dead-letter/dead-letter.ts'
+import type { RecordContext, RecordHandler, Skip } from './handler.ts'
+
+type Event = ReceivedEvent<string, unknown>
+
+/** A handler of an application, bound and named. */
+export interface BoundHandler {
+  readonly name: string
+  readonly run: RecordHandler<Event>
+}
+
+/** One record for one handler, on its way through a batch. Attempts and failures outlive a rolled-back transaction. */
+export interface Step {
+  readonly handler: BoundHandler
+  readonly event: Event
+  readonly context: StepContext
+  prepared: unknown
+  /** Set once it is certain that this record fails for this handler. */
+  failure: { readonly stage: DeadLetterStage; readonly error: unknown } | undefined
+  /** Set when `prepare` said that there is nothing to do. */
+  skipped: Skip | undefined
+}
+
+/** A record of a batch with what is to become of it. */
+export interface Item {
+  readonly record: LogRecord
+  readonly steps: readonly Step[]
+  /** Why nobody handles it, if nobody does. */
+  readonly filtered: string | undefined
+  /** Why it cannot be read, if it cannot. */
+  readonly rejected: RejectedRecord | undefined
+}
+
+/** What a handler is told; its signal and logger are only made for handlers that ask. */
+export class StepContext implements RecordContext {
+  readonly application: string
+  readonly handler: string
+  readonly record: LogRecord
+  readonly generation: number
+  attempt = 1
+  readonly #core: Core
+  readonly #stopping: AbortSignal
+  #controller: AbortController | undefined
+  #logger: Logger | undefined
+
+  constructor(
+    core: Core,
+    application: string,
+    handler: string,
+    record: LogRecord,
+    generation: number,
+    stopping: AbortSignal,
+  ) {
+    this.#core = core
+    this.application = application
+    this.handler = handler
+    this.record = record
+    this.generation = generation
+    this.#stopping = stopping
+  }
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    return AbortSignal.any([this.#controller.signal, this.#stopping])
+  }
+
+  get logger(): Logger {
+    this.#logger ??= this.#core.logger.child({
+      application: this.application,
+      handler: this.handler,
+      topic: this.record.topic,
+      partition: this.record.partition,
+      offset: String(this.record.offset),
+    })
+    return this.#logger
+  }
+
+  /** Waits for `result`, no longer than `timeoutMs`; then aborts the signal. What comes later is ignored. */
+  async within<T>(result: Promise<T>, timeoutMs: number): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const give = (error: Error): void => {
+        this.#controller?.abort(error)
+        this.#controller = undefined
+        reject(error)
+      }
+      const cancel = this.#core.clock.after(timeoutMs, () =>
+        give(new TimeoutReason(Math.round(timeoutMs))),
+      )
+      result.then(resolve, reject).finally(cancel)
+    })
+  }
+}

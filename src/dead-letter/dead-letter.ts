@@ -1,0 +1,104 @@
+import type { ErrorDescription } from '../errors/describe.ts'
+import type { Header } from '../events/raw-record.ts'
+import { headersToJson } from '../log/headers-json.ts'
+import { byteaArray } from '../postgres/array.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+
+/** Where on its way a record or job failed for good. */
+export type DeadLetterStage = 'decode' | 'validate' | 'prepare' | 'apply' | 'job'
+
+/** Where in the log a record stands. */
+export interface RecordOrigin {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+  /** Of the position that read it; grows when records are read again on purpose. */
+  readonly generation: number
+}
+
+/** Ids that tell what caused what. */
+export interface Trace {
+  readonly correlationId?: string
+  readonly causationId?: string
+  readonly traceparent?: string
+}
+
+/** A dead letter to be written. */
+export interface NewDeadLetter {
+  readonly application: string | null
+  /** The handler it failed for; `*`: it could not be read, so for all of the application's. */
+  readonly handler: string
+  readonly stage: DeadLetterStage
+  readonly origin: RecordOrigin | null
+  /** The record as it came, byte for byte. Null for a job that came from no record. */
+  readonly record: {
+    readonly key: Uint8Array | null
+    readonly value: Uint8Array | null
+    readonly headers: readonly Header[]
+    readonly timestamp: Date
+  } | null
+  readonly event: { readonly id?: string; readonly type?: string; readonly version?: number }
+  readonly job: { readonly id: string; readonly kind: string; readonly argsJson: string } | null
+  readonly error: ErrorDescription
+  readonly attempts: number
+  readonly codeVersion: string | null
+  readonly trace: Trace
+}
+
+/**
+ * Writes dead letters in the caller's transaction: the one that moves the position past the record, or that finishes the
+ * job. One already there for the same record and handler, or the same job, stays as it is.
+ */
+export async function writeDeadLetters(
+  db: Queryable,
+  letters: readonly NewDeadLetter[],
+): Promise<void> {
+  if (letters.length === 0) return
+  const column = <T>(pick: (letter: NewDeadLetter) => T): T[] => letters.map(pick)
+  await db.query(
+    `/* millrace:dead-letter-write */ insert into millrace.dead_letter
+       (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
+        key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
+        code_version, trace)
+     select application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
+        key, value, headers::json, event_id, event_type, event_version, job_id, kind, args::json, error::json,
+        attempts, code_version, trace::json
+     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::int[], $7::bigint[], $8::int[],
+        $9::timestamptz[], $10::bytea[], $11::bytea[], $12::text[], $13::text[], $14::text[], $15::int[],
+        $16::uuid[], $17::text[], $18::text[], $19::text[], $20::int[], $21::text[], $22::text[])
+       as letter (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
+        key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
+        code_version, trace)
+     on conflict do nothing`,
+    [
+      column((l) => l.application),
+      column((l) => l.handler),
+      column((l) => l.stage),
+      column((l) => l.origin?.topic ?? null),
+      column((l) => l.origin?.topicId ?? null),
+      column((l) => l.origin?.partition ?? null),
+      column((l) => l.origin?.offset ?? null),
+      column((l) => l.origin?.generation ?? null),
+      column((l) => l.record?.timestamp.toISOString() ?? null),
+      byteaArray(column((l) => l.record?.key ?? null)),
+      byteaArray(column((l) => l.record?.value ?? null)),
+      column((l) => (l.record === null ? null : headersToJson(l.record.headers))),
+      column((l) => storable(l.event.id)),
+      column((l) => storable(l.event.type)),
+      column((l) => l.event.version ?? null),
+      column((l) => l.job?.id ?? null),
+      column((l) => l.job?.kind ?? null),
+      column((l) => l.job?.argsJson ?? null),
+      column((l) => JSON.stringify(l.error)),
+      column((l) => l.attempts),
+      column((l) => l.codeVersion),
+      column((l) => JSON.stringify(l.trace)),
+    ],
+  )
+}
+
+/** A text from a record's header as Postgres can hold it; the header itself is kept as bytes beside it. */
+function storable(text: string | undefined): string | null {
+  return text === undefined ? null : text.toWellFormed().replaceAll('\u0000', '\\u0000')
+}

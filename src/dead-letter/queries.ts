@@ -1,0 +1,171 @@
+import { MillraceError } from '../errors/millrace-error.ts'
+import type { ErrorDescription } from '../errors/describe.ts'
+import type { Header } from '../events/raw-record.ts'
+import { headersFromJson } from '../log/headers-json.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import type { DeadLetterStage, Trace } from './dead-letter.ts'
+
+/** Which dead letters to list. All given conditions hold at once. */
+export interface DeadLetterFilter {
+  readonly application?: string
+  readonly handler?: string
+  readonly stage?: DeadLetterStage
+  readonly topic?: string
+  readonly state?: 'open' | 'replayed' | 'discarded'
+  readonly since?: Date
+  readonly until?: Date
+  /** Only those with a lower number: the next page. */
+  readonly before?: bigint
+  /** At most this many. Default 50. Bounds 1 … 1,000. */
+  readonly limit?: number
+}
+
+/** A dead letter in a list: everything but the bytes. */
+export interface DeadLetterSummary {
+  readonly id: bigint
+  readonly application: string | null
+  readonly handler: string
+  readonly stage: DeadLetterStage
+  readonly topic: string | null
+  readonly topicId: string | null
+  readonly partition: number | null
+  readonly offset: bigint | null
+  readonly generation: number | null
+  readonly eventId: string | null
+  readonly eventType: string | null
+  readonly eventVersion: number | null
+  readonly jobId: string | null
+  readonly kind: string | null
+  readonly error: ErrorDescription
+  readonly attempts: number
+  readonly codeVersion: string | null
+  readonly trace: Trace
+  readonly state: 'open' | 'replayed' | 'discarded'
+  readonly createdAt: Date
+}
+
+/** A dead letter with all that is kept of it. */
+export interface DeadLetter extends DeadLetterSummary {
+  readonly recordTimestamp: Date | null
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+  readonly headers: readonly Header[]
+  /** Args of a discarded job, as the JSON text that was stored. */
+  readonly argsJson: string | null
+}
+
+const SUMMARY_COLUMNS = `id::text, application, handler, stage, topic, topic_id, partition, "offset"::text as "offset",
+  generation, event_id, event_type, event_version, job_id, kind, error, attempts, code_version, trace, state, created_at`
+
+interface SummaryRow extends Record<string, unknown> {
+  id: string
+  application: string | null
+  handler: string
+  stage: DeadLetterStage
+  topic: string | null
+  topic_id: string | null
+  partition: number | null
+  offset: string | null
+  generation: number | null
+  event_id: string | null
+  event_type: string | null
+  event_version: number | null
+  job_id: string | null
+  kind: string | null
+  error: ErrorDescription
+  attempts: number
+  code_version: string | null
+  trace: Trace | null
+  state: DeadLetterSummary['state']
+  created_at: Date
+}
+
+interface FullRow extends SummaryRow {
+  record_timestamp: Date | null
+  key: Buffer | null
+  value: Buffer | null
+  headers: string | null
+  args: string | null
+}
+
+/** Dead letters, newest first, a page at a time. */
+export async function listDeadLetters(
+  db: Queryable,
+  filter: DeadLetterFilter = {},
+): Promise<DeadLetterSummary[]> {
+  const { rows } = await db.query<SummaryRow>(
+    `/* millrace:dead-letter-list */ select ${SUMMARY_COLUMNS} from millrace.dead_letter
+     where ($1::text is null or application = $1) and ($2::text is null or handler = $2)
+       and ($3::text is null or stage = $3) and ($4::text is null or topic = $4)
+       and ($5::text is null or state = $5)
+       and ($6::timestamptz is null or created_at >= $6) and ($7::timestamptz is null or created_at < $7)
+       and ($8::bigint is null or id < $8)
+     order by id desc limit $9`,
+    [
+      filter.application ?? null,
+      filter.handler ?? null,
+      filter.stage ?? null,
+      filter.topic ?? null,
+      filter.state ?? null,
+      filter.since ?? null,
+      filter.until ?? null,
+      filter.before ?? null,
+      Math.min(1_000, Math.max(1, filter.limit ?? 50)),
+    ],
+  )
+  return rows.map(summary)
+}
+
+/**
+ * One dead letter, whole.
+ * @throws E_DLQ_NOT_FOUND
+ */
+export async function getDeadLetter(db: Queryable, id: bigint): Promise<DeadLetter> {
+  const { rows } = await db.query<FullRow>(
+    `/* millrace:dead-letter-get */ select ${SUMMARY_COLUMNS}, record_timestamp, key, value, headers::text as headers,
+       args::text as args
+     from millrace.dead_letter where id = $1`,
+    [id],
+  )
+  const row = rows[0]
+  if (row === undefined) {
+    throw new MillraceError(
+      'E_DLQ_NOT_FOUND',
+      `there is no dead letter ${id}. See \`millrace dlq list\` for those there are.`,
+      { details: { id: String(id) } },
+    )
+  }
+  return {
+    ...summary(row),
+    recordTimestamp: row.record_timestamp,
+    key: row.key,
+    value: row.value,
+    headers: headersFromJson(row.headers),
+    argsJson: row.args,
+  }
+}
+
+function summary(row: SummaryRow): DeadLetterSummary {
+  return {
+    id: BigInt(row.id),
+    application: row.application,
+    handler: row.handler,
+    stage: row.stage,
+    topic: row.topic,
+    topicId: row.topic_id,
+    partition: row.partition,
+    offset: row.offset === null ? null : BigInt(row.offset),
+    generation: row.generation,
+    eventId: row.event_id,
+    eventType: row.event_type,
+    eventVersion: row.event_version,
+    jobId: row.job_id,
+    kind: row.kind,
+    error: row.error,
+    attempts: row.attempts,
+    codeVersion: row.code_version,
+    trace: row.trace ?? {},
+    state: row.state,
+    createdAt: row.created_at,
+  }
+}

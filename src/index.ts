@@ -1,0 +1,62 @@
+export {
+  inTransaction,
+  type Apply,
+  type ApplyContext,
+  type InTransaction,
+} from './bridge/in-transaction.ts'
+export type {
+  InsertOptions,
+  MillraceTransaction,
+  PublishOptions,
+  Writer,
+} from './bridge/millrace-transaction.ts'
+export { toJob, type ToJob, type ToJobOptions } from './bridge/to-job.ts'
+export type { LogFactory, StartOptions } from './app/options.ts'
+export { start, type Millrace, type Within } from './app/start.ts'
+export type { Summary } from './app/summary.ts'
+export {
+  application,
+  type Application,
+  type ApplicationOptions,
+  type BacklogLimit,
+  type OnOptions,
+  type StartPosition,
+} from './consumer/application.ts'
+export { skip, type HandlerDefinition, type RecordContext, type Skip } from './consumer/handler.ts'
+export { CancelReason, StopReason, TimeoutReason } from './core/abort.ts'
+export type { BackoffOptions } from './core/backoff.ts'
+export type { Clock } from './core/clock.ts'
+export type { Core } from './core/core.ts'
+export type { Duration } from './core/duration.ts'
+export type { LogFields, Logger } from './core/logger.ts'
+export { ERROR_CODES, type ErrorCode } from './errors/codes.ts'
+export { isMillraceError, MillraceError, permanent } from './errors/millrace-error.ts'
+export type { Definition, EventData, EventInput, EventOf } from './events/definition.ts'
+export { event, type EventDefinition, type EventOptions } from './events/event.ts'
+export { foreign, type ForeignDefinition, type ForeignOptions } from './events/foreign.ts'
+export type { Header, RawRecord } from './events/raw-record.ts'
+export type { ReceivedEvent } from './events/received-event.ts'
+export { tombstone, type TombstoneDefinition } from './events/tombstone.ts'
+export type { JobContext, JobTransaction } from './jobs/context.ts'
+export {
+  job,
+  type AnyJobDefinition,
+  type JobArgs,
+  type JobDefinition,
+  type JobInput,
+  type JobOptions,
+} from './jobs/job.ts'
+export type { JobMeta, JobOrigin } from './jobs/meta.ts'
+export { cancel, discard, snooze, type JobOutcome } from './jobs/outcome.ts'
+export type {
+  AppendedRecord,
+  Log,
+  LogRecord,
+  NewRecord,
+  PartitionOffsets,
+  ReadRequest,
+  ReadResult,
+  Topic,
+} from './log/port.ts'
+export { tableLog } from './log/table-log.ts'
+export { jsonLogger, type JsonLoggerOptions, type LogLevel } from './telemetry/json-logger.ts'
