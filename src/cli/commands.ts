@@ -1,0 +1,88 @@
+import type { Command } from './command.ts'
+
+/** A command as it is found; the rest of it is only loaded when it is called. */
+export interface CommandEntry {
+  readonly name: string
+  /** One line in the overview. */
+  readonly summary: string
+  load(): Promise<Command>
+}
+
+/** Every command there is. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'start',
+    summary: 'run the applications and jobs of the config until told to stop',
+    load: async () => (await import('./commands/start.ts')).startCommand,
+  },
+  {
+    name: 'migrate',
+    summary: 'bring the tables of millrace to the version of this code',
+    load: async () => (await import('./commands/migrate.ts')).migrateCommand,
+  },
+  {
+    name: 'migrate status',
+    summary: 'which migrations are applied and which are pending',
+    load: async () => (await import('./commands/migrate.ts')).migrateStatusCommand,
+  },
+  {
+    name: 'jobs list',
+    summary: 'jobs, newest first',
+    load: async () => (await import('./commands/jobs-list.ts')).jobsListCommand,
+  },
+  {
+    name: 'jobs get',
+    summary: 'one job with its args, attempts and errors',
+    load: async () => (await import('./commands/jobs-get.ts')).jobsGetCommand,
+  },
+  {
+    name: 'jobs retry',
+    summary: 'make jobs available again, now',
+    load: async () => (await import('./commands/jobs-change.ts')).jobsRetryCommand,
+  },
+  {
+    name: 'jobs cancel',
+    summary: 'stop jobs on purpose',
+    load: async () => (await import('./commands/jobs-change.ts')).jobsCancelCommand,
+  },
+  {
+    name: 'dlq list',
+    summary: 'dead letters, newest first',
+    load: async () => (await import('./commands/dlq-list.ts')).dlqListCommand,
+  },
+  {
+    name: 'dlq get',
+    summary: 'one dead letter with its origin, error and bytes',
+    load: async () => (await import('./commands/dlq-get.ts')).dlqGetCommand,
+  },
+  {
+    name: 'consumers list',
+    summary: 'how far every application is in every partition',
+    load: async () => (await import('./commands/consumers-list.ts')).consumersListCommand,
+  },
+  {
+    name: 'events tail',
+    summary: 'records of a topic, or of all, as they come',
+    load: async () => (await import('./commands/events-tail.ts')).eventsTailCommand,
+  },
+  {
+    name: 'events publish',
+    summary: 'publish events of a type that the config knows',
+    load: async () => (await import('./commands/events-publish.ts')).eventsPublishCommand,
+  },
+  {
+    name: 'doctor',
+    summary: 'check database, migrations, partitions and processes, with a fix for each',
+    load: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  },
+  {
+    name: 'healthcheck',
+    summary: 'probe for containers: exit 0 or 1',
+    load: async () => (await import('./commands/healthcheck.ts')).healthcheckCommand,
+  },
+  {
+    name: 'version',
+    summary: 'the versions of millrace and Node',
+    load: async () => (await import('./commands/version.ts')).versionCommand,
+  },
+]

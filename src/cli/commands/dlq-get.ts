@@ -1,0 +1,114 @@
+import { getDeadLetter, type DeadLetter } from '../../dead-letter/queries.ts'
+import type { Command, CommandContext } from '../command.ts'
+import { withOperator } from '../connect.ts'
+import { CliError } from '../errors.ts'
+import { EXIT } from '../exit-codes.ts'
+import { bytesToJson, bytesToText, parseLossless } from '../json-values.ts'
+import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
+import { formatFacts, type Fact } from '../sections.ts'
+import { shownTime } from '../times.ts'
+import { deadLetterId, originOf } from './dlq-list.ts'
+
+/** `millrace dlq get` */
+export const dlqGetCommand: Command = {
+  summary: 'one dead letter with its origin, error and bytes',
+  usage: '<id>',
+  positionals: { min: 1, max: 1 },
+  options: {
+    raw: {
+      type: 'string',
+      value: 'value|key',
+      help: 'write exactly these bytes to stdout, and nothing else',
+    },
+    ...JSON_OPTION,
+    ...DATABASE_OPTIONS,
+  },
+  notes: ['JSON has bytes as {"base64", "text"}; text only where they are UTF-8.'],
+  examples: ['millrace dlq get 17', 'millrace dlq get 17 --raw value > value.bin'],
+  run(context) {
+    const { args, out } = context
+    const id = deadLetterId(args.positionals[0]) as bigint
+    const raw = args.word('raw', ['value', 'key'])
+    return withOperator(context, {}, async ({ operator }) => {
+      const letter = await getDeadLetter(operator.pool, id)
+      if (raw !== undefined) writeRaw(context, letter, raw)
+      else if (out.format === 'json') out.json(toJson(letter))
+      else out.text(toText(letter))
+      return EXIT.ok
+    })
+  },
+}
+
+function writeRaw({ out }: CommandContext, letter: DeadLetter, part: 'value' | 'key'): void {
+  const bytes = letter[part]
+  if (bytes === null) {
+    throw new CliError('E_CLI_NOT_FOUND', `dead letter ${letter.id} has no ${part}`, {
+      next: `millrace dlq get ${letter.id}`,
+    })
+  }
+  if (out.toTerminal) {
+    throw new CliError(
+      'E_CLI_NOT_CONFIRMED',
+      'raw bytes are not written to a terminal, which might act on them',
+      {
+        next: `millrace dlq get ${letter.id} --raw ${part} > ${part}.bin`,
+      },
+    )
+  }
+  out.raw(bytes)
+}
+
+function toJson(letter: DeadLetter): unknown {
+  const { key, value, headers, argsJson, ...rest } = letter
+  return {
+    ...rest,
+    key: bytesToJson(key),
+    value: bytesToJson(value),
+    headers: headers.map(([name, header]) => ({ name, value: bytesToJson(header) })),
+    args: argsJson === null ? null : parseLossless(argsJson),
+  }
+}
+
+function toText(letter: DeadLetter): string {
+  const { error, trace, headers } = letter
+  const fromRecord = letter.topic !== null
+  const facts: Fact[] = [
+    ['dead letter', letter.id],
+    ['state', letter.state],
+    ['created', shownTime(letter.createdAt)],
+    ['app', letter.application],
+    ['handler', letter.handler],
+    ['stage', letter.stage],
+    ['attempts', letter.attempts],
+    ['code version', letter.codeVersion],
+    ['origin', originOf(letter)],
+    ['topic id', letter.topicId],
+    ['generation', letter.generation],
+    ['record time', shownTime(letter.recordTimestamp)],
+    ['event', eventOf(letter)],
+    ['event id', letter.eventId],
+    ['job', letter.jobId === null ? null : `${letter.kind ?? ''} ${letter.jobId}`],
+    ['args', letter.argsJson],
+    ['correlation', trace.correlationId],
+    ['causation', trace.causationId],
+    ['traceparent', trace.traceparent],
+    ['error', `${error.code ?? error.class}: ${error.message}`],
+    ...(error.causes ?? []).map(
+      (cause): Fact => ['caused by', `${cause.code ?? cause.class}: ${cause.message}`],
+    ),
+    ['stack', error.stack],
+    ...headers.map(([name, value]): Fact => [`header ${name}`, bytesToText(value, 500)]),
+    ...(fromRecord
+      ? ([
+          ['key', bytesToText(letter.key, 500)],
+          ['value', bytesToText(letter.value)],
+        ] as const)
+      : []),
+  ]
+  return formatFacts(facts)
+}
+
+function eventOf({ eventType, eventVersion }: DeadLetter): string | null {
+  if (eventType === null) return null
+  return eventVersion === null ? eventType : `${eventType} version ${eventVersion}`
+}

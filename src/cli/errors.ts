@@ -1,0 +1,108 @@
+import { ERROR_CODES, type ErrorCode } from '../errors/codes.ts'
+import { describeError } from '../errors/describe.ts'
+import { isMillraceError } from '../errors/millrace-error.ts'
+import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.ts'
+import { redact } from './redact.ts'
+import { safeJson, safeLine, safeLines } from './safe-text.ts'
+
+/** What can go wrong on the command line only. Stable. */
+export type CliErrorCode =
+  | 'E_CLI_USAGE'
+  /** No place names a database. */
+  | 'E_CLI_NO_DATABASE'
+  /** The config is missing, or cannot be loaded. */
+  | 'E_CLI_CONFIG'
+  | 'E_CLI_NOT_FOUND'
+  /** The database does not allow it. */
+  | 'E_CLI_NO_PERMISSION'
+  /** It would need a yes, and nobody gave one. */
+  | 'E_CLI_NOT_CONFIRMED'
+
+const EXIT_CODES: Readonly<Record<CliErrorCode, ExitCode>> = {
+  E_CLI_USAGE: EXIT.usage,
+  E_CLI_NO_DATABASE: EXIT.usage,
+  E_CLI_CONFIG: EXIT.usage,
+  E_CLI_NOT_FOUND: EXIT.notFound,
+  E_CLI_NO_PERMISSION: EXIT.refused,
+  E_CLI_NOT_CONFIRMED: EXIT.refused,
+}
+
+/** What a command could not do, why, and what to try next. */
+export class CliError extends Error {
+  override readonly name = 'CliError'
+  readonly code: CliErrorCode
+  /** The next command to try, if there is one. */
+  readonly next: string | undefined
+
+  constructor(
+    code: CliErrorCode,
+    message: string,
+    options: { readonly next?: string; readonly cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.next = options.next
+  }
+}
+
+/** A mistake on the command line. */
+export function usage(message: string, next?: string): CliError {
+  return new CliError('E_CLI_USAGE', message, next === undefined ? {} : { next })
+}
+
+/** An error as it is shown: to people as lines, to programs as one line of JSON. */
+export interface ShownError {
+  readonly code: string
+  readonly message: string
+  readonly next: string
+  readonly exitCode: ExitCode
+}
+
+const NEXT: Readonly<Partial<Record<ErrorCode, string>>> = {
+  E_DB_CONNECT: 'millrace doctor',
+  E_DB_MIGRATION: 'millrace migrate status',
+  E_DB_VERSION: 'millrace doctor',
+  E_JOB_NOT_FOUND: 'millrace jobs list',
+  E_JOB_STATE: 'millrace jobs get <id>',
+  E_DLQ_NOT_FOUND: 'millrace dlq list',
+  E_LOG_UNKNOWN_TOPIC: 'millrace events tail --from 15m',
+}
+
+/** What is said of `error`, without passwords. */
+export function shownError(error: unknown, command: string): ShownError {
+  const help = `millrace ${command === '' ? '' : `${command} `}--help`
+  if (error instanceof CliError) {
+    return {
+      code: error.code,
+      message: redact(error.message),
+      next: error.next ?? help,
+      exitCode: EXIT_CODES[error.code],
+    }
+  }
+  if (isMillraceError(error)) {
+    return {
+      code: error.code,
+      message: redact(error.message),
+      next: NEXT[error.code] ?? ERROR_CODES[error.code] ?? help,
+      exitCode: exitCodeOf(error),
+    }
+  }
+  const { class: name, code, message } = describeError(error)
+  return {
+    code: code === undefined ? 'E_UNEXPECTED' : `E_UNEXPECTED_${code}`,
+    message: redact(`${name}: ${message}`),
+    next: 'millrace doctor',
+    exitCode: EXIT.failed,
+  }
+}
+
+/** `shown` as the text that goes to stderr, with its line breaks. */
+export function formatError(
+  shown: ShownError,
+  format: 'text' | 'json',
+  heading: (text: string) => string,
+): string {
+  const { code, message, next } = shown
+  if (format === 'json') return `${safeJson({ error: { code, message, next } })}\n`
+  return `${heading('error')} ${safeLines(message).replaceAll('\n', '\n  ')}\n  code ${safeLine(code)}\n  next ${safeLine(next)}\n`
+}

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict'
+import { hostname } from 'node:os'
+import { describe, it } from 'node:test'
+import { cliWithDatabase } from './run-cli.ts'
+
+interface DoctorDocument {
+  readonly checks: readonly {
+    readonly id: string
+    readonly state: string
+    readonly fix?: string
+    readonly found: string
+  }[]
+  readonly summary: { readonly ok: number; readonly warnings: number; readonly failures: number }
+}
+
+const LIVE = `insert into millrace.process (id, name, applications, expires_at)
+  values (gen_random_uuid(), $1, $2, clock_timestamp() + $3 * interval '1 second')`
+const UPKEEP = `insert into millrace.lease (name, expires_at) values ('upkeep', clock_timestamp() + interval '1 minute')
+  on conflict (name) do update set expires_at = excluded.expires_at`
+
+describe('millrace migrate', () => {
+  it('shows what is pending, applies it, and then has nothing to do', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query('drop schema millrace cascade')
+    const profile = new RegExp(
+      `^profile default · db ${cli.name}@127\\.0\\.0\\.1:\\d+ · log table · user \\S+\\n`,
+    )
+
+    const dry = await cli.run(['migrate', '--dry-run', '--detailed-exitcode'])
+    assert.equal(dry.code, 3)
+    assert.match(dry.stdout, /^would apply 0001_/)
+    assert.match(dry.stderr, profile)
+    const status = await cli.run(['migrate', 'status', '--json'])
+    assert.equal(status.code, 0)
+    const { applied, pending } = JSON.parse(status.stdout) as {
+      applied: string[]
+      pending: string[]
+    }
+    assert.deepEqual(applied, [])
+    assert.ok(pending.length > 0)
+
+    const done = await cli.run(['migrate', '--json'])
+    assert.equal(done.code, 0)
+    assert.deepEqual(JSON.parse(done.stdout), { dryRun: false, applied: pending, pending: [] })
+    assert.match(done.stderr, profile)
+    const again = await cli.run(['migrate'])
+    assert.equal(again.code, 0)
+    assert.equal(again.stdout, '')
+    assert.match(again.stderr, /nothing to do/)
+    assert.equal((await cli.run(['migrate', 'status', '--detailed-exitcode'])).code, 0)
+  })
+
+  it('says so when the database is of newer code', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(
+      `insert into millrace.migration (version, name, checksum) values (9999, '9999_later', 'x')`,
+    )
+    const { code, stderr } = await cli.run(['migrate', 'status'])
+    assert.equal(code, 1)
+    assert.match(stderr, /9999_later[^]*E_DB_MIGRATION/)
+  })
+})
+
+describe('millrace doctor', () => {
+  it('finds nothing wrong where all is well', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(LIVE, ['me', [], 60])
+    await cli.pool.query(UPKEEP)
+    const result = await cli.run(['doctor', '--json'])
+    const { checks, summary } = JSON.parse(result.stdout) as DoctorDocument
+    assert.equal(result.code, 0)
+    assert.equal(summary.failures, 0)
+    const ids = checks.map(({ id }) => id)
+    for (const id of [
+      'node.version',
+      'database.reachable',
+      'database.listen',
+      'database.clock',
+      'database.fsync',
+      'database.synchronous-commit',
+      'database.connections',
+      'database.autovacuum',
+      'database.idle-in-transaction',
+      'migrations',
+      'history.partitions',
+      'consumer.halted',
+      'process.liveness',
+      'process.upkeep',
+    ]) {
+      assert.ok(ids.includes(id), id)
+    }
+    assert.equal(checks.find(({ id }) => id === 'database.listen')?.state, 'ok')
+    assert.ok(checks.every(({ state, fix }) => (state === 'ok') === (fix === undefined)))
+    const text = await cli.run(['doctor'])
+    assert.match(text.stdout, /^✓ Node/)
+    assert.match(text.stderr, / ok · \d+ warnings · 0 failures · address from DATABASE_URL/)
+  })
+
+  it('warns when no process is alive: exit 3 only when asked for', async (t) => {
+    const cli = await cliWithDatabase(t)
+    assert.equal((await cli.run(['doctor'])).code, 0)
+    const detailed = await cli.run(['doctor', '--detailed-exitcode'])
+    assert.equal(detailed.code, 3)
+    assert.match(detailed.stdout, /^! processes.*none is alive[^]*fix: millrace start/m)
+  })
+
+  it('fails for halted partitions and missing days, on one line each', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(
+      `insert into millrace.position (application, topic_id, partition, topic, next_offset, halted)
+       values ('search', gen_random_uuid(), 3, 'orders', 5, E'gone\\u001b[2J\\nfor ever')`,
+    )
+    const { rows } = await cli.pool.query<{ part: string }>(
+      `select inhrelid::regclass::text as part from pg_inherits where inhparent = 'millrace.job_history'::regclass`,
+    )
+    for (const { part } of rows) await cli.pool.query(`drop table ${part}`)
+    const { code, stdout } = await cli.run(['doctor'])
+    assert.equal(code, 1)
+    assert.match(stdout, /^✗ halted partitions +1: search orders\/3 \(gone\\x1b\[2J\\nfor ever\)$/m)
+    assert.match(stdout, /^✗ history +no partition for today: job_history_\d{8}/m)
+  })
+
+  it('warns about settings that lose commits, and about a session that holds everybody back', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(`alter database ${cli.name} set synchronous_commit = off`)
+    await cli.pool.query(
+      `alter database ${cli.name} set default_transaction_isolation = 'repeatable read'`,
+    )
+    const { code, stdout } = await cli.run(['doctor', '--json'])
+    assert.equal(code, 1)
+    const { checks } = JSON.parse(stdout) as DoctorDocument
+    const state = (id: string): string | undefined => checks.find((check) => check.id === id)?.state
+    assert.equal(state('database.synchronous-commit'), 'warning')
+    assert.equal(state('database.isolation'), 'failure')
+  })
+
+  it('says that migrations are pending', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query('drop schema millrace cascade')
+    const { code, stdout } = await cli.run(['doctor'])
+    assert.equal(code, 1)
+    assert.match(stdout, /^✗ migrations +0 applied, \d+ pending[^]*fix: millrace migrate/m)
+  })
+})
+
+describe('millrace healthcheck', () => {
+  it('is ready when the process renews its heartbeat, and not when it has stopped doing so', async (t) => {
+    const cli = await cliWithDatabase(t)
+    const before = await cli.run(['healthcheck'])
+    assert.equal(before.code, 1)
+    assert.match(before.stdout, /^ready: no: no process .*\n$/)
+    await cli.pool.query(LIVE, [`${hostname()}:1`, [], 60])
+    await cli.pool.query(LIVE, ['mailer-1', [], -1])
+    assert.deepEqual(
+      await cli.run(['healthcheck', 'ready']).then(({ code, stdout }) => [code, stdout]),
+      [0, 'ready: ok\n'],
+    )
+    assert.equal((await cli.run(['healthcheck', 'live'])).code, 0)
+    const lapsed = await cli.run(['healthcheck', 'live', '--name', 'mailer-1'])
+    assert.equal(lapsed.code, 1)
+    assert.match(lapsed.stdout, /has not renewed its heartbeat in time\n$/)
+  })
+
+  it('does not call a process dead because the database is', async (t) => {
+    const cli = await cliWithDatabase(t)
+    const away = { env: { DATABASE_URL: 'postgres://a:s3cret@127.0.0.1:1/x' } }
+    const live = await cli.run(['healthcheck', 'live'], away)
+    const ready = await cli.run(['healthcheck', 'ready'], away)
+    assert.deepEqual([live.code, ready.code], [0, 1])
+    assert.equal(ready.stdout.split('\n').length, 2)
+    assert.doesNotMatch(live.stdout + ready.stdout, /s3cret/)
+  })
+})
