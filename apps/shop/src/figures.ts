@@ -1,0 +1,128 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Millrace } from 'millrace'
+import type { Mailbox } from './mail/mailbox.ts'
+
+/** The shop's figures at one moment. Counts are since the first start, if not said otherwise. */
+export interface Figures {
+  readonly at: string
+  /** Written by the tills. */
+  readonly purchases: number
+  /** Records in the log, those of the tills included. */
+  readonly events: number
+  /** Records that handlers took, per handler. */
+  readonly handled: number
+  /** Records that no handler was for, or that one skipped. */
+  readonly filtered: number
+  readonly jobsCompleted: number
+  readonly attemptsFailed: number
+  readonly deadLetters: number
+  /** Jobs not finished, now. */
+  readonly backlog: number
+  /** Records not read yet, over all applications, now. */
+  readonly lag: number
+  /** Mails in the mailbox, now. */
+  readonly mails: number
+  /** Mails that arrived again and were not stored again, since this start. */
+  readonly mailsAgain: number
+  /** Whether these figures could be read just now; else they are the last ones known. */
+  readonly database: 'up' | 'down'
+}
+
+const NOTHING: Figures = {
+  at: '',
+  purchases: 0,
+  events: 0,
+  handled: 0,
+  filtered: 0,
+  jobsCompleted: 0,
+  attemptsFailed: 0,
+  deadLetters: 0,
+  backlog: 0,
+  lag: 0,
+  mails: 0,
+  mailsAgain: 0,
+  database: 'down',
+}
+
+/** After this long without an answer the database counts as down, in milliseconds. */
+const SILENT_MS = 5_000
+
+/** Reads the figures. */
+export class FigureReader {
+  readonly #millrace: Millrace
+  readonly #mailbox: Mailbox
+  #last: Figures = NOTHING
+  #lastAt = performance.now()
+  #reading: Promise<Figures> | undefined
+
+  constructor(millrace: Millrace, mailbox: Mailbox) {
+    this.#millrace = millrace
+    this.#mailbox = mailbox
+  }
+
+  /** The figures as of now; as last known when the database cannot be reached. */
+  read(): Promise<Figures> {
+    this.#reading ??= this.#ask().finally(() => {
+      this.#reading = undefined
+    })
+    return this.#reading
+  }
+
+  /** The same, but never later than after `patienceMs`: as last known, while a slow database has not answered. */
+  async readWithin(patienceMs: number): Promise<Figures> {
+    const late = new AbortController()
+    const timeout = sleep(patienceMs, undefined, { signal: late.signal }).catch(() => undefined)
+    const figures = await Promise.race([this.read(), timeout])
+    late.abort()
+    return figures ?? this.#known(performance.now() - this.#lastAt > SILENT_MS ? 'down' : 'up')
+  }
+
+  #known(database: Figures['database']): Figures {
+    const { size, known } = this.#mailbox
+    return { ...this.#last, at: new Date().toISOString(), mails: size, mailsAgain: known, database }
+  }
+
+  async #ask(): Promise<Figures> {
+    try {
+      const {
+        at,
+        events,
+        handled,
+        filtered,
+        jobsCompleted,
+        attemptsFailed,
+        deadLetters,
+        backlog,
+        lag,
+      } = await this.#millrace.summary()
+      const purchases = await this.#purchases()
+      this.#last = {
+        at: at.toISOString(),
+        purchases,
+        events,
+        handled,
+        filtered,
+        jobsCompleted,
+        attemptsFailed,
+        deadLetters,
+        backlog,
+        lag,
+        mails: this.#mailbox.size,
+        mailsAgain: this.#mailbox.known,
+        database: 'up',
+      }
+      this.#lastAt = performance.now()
+      return this.#last
+    } catch {
+      // The shop goes on without its database until that is back, and the figures say so.
+      return this.#known('down')
+    }
+  }
+
+  async #purchases(): Promise<number> {
+    const { rows } = await this.#millrace.database.query<{ written: string }>(
+      '/* shop:purchases */ select next_purchase::text as written from shop_tills.progress',
+    )
+    return Number(rows[0]?.written ?? 0)
+  }
+}

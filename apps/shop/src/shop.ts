@@ -1,0 +1,137 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { start, type Logger, type Millrace } from 'millrace'
+import { commissions } from './commissions/app.ts'
+import type { Database } from './database.ts'
+import { FigureReader, type Figures } from './figures.ts'
+import { mailApplication } from './mail/app.ts'
+import { MailServer } from './mail/mail-server.ts'
+import { Mailbox } from './mail/mailbox.ts'
+import { smtpSender } from './mail/smtp-sender.ts'
+import { orders } from './orders/app.ts'
+import type { Purchase } from './purchases.ts'
+import { migrateServices } from './services.ts'
+import { TILL_TOPIC } from './tills/till-record.ts'
+import { Tills } from './tills/tills.ts'
+
+/** What the shop needs to run. */
+export interface ShopEnvironment {
+  readonly database: Database
+  readonly purchases: readonly Purchase[]
+  readonly rate: number
+  readonly mailboxDirectory: string
+  readonly codeVersion: string
+  readonly logger: Logger
+  /** Told once a second, and for the last time with `last`. */
+  readonly onFigures: (figures: Figures, last: boolean) => void
+  readonly onStarted: () => void
+  /** Aborted: drain, then return. */
+  readonly signal: AbortSignal
+}
+
+const SECOND_MS = 1_000
+/** How long draining goes on while there is progress, and without any. */
+const DRAIN_MS = 15_000
+const NO_PROGRESS_MS = 2_000
+const LOOK_MS = 100
+const STOP_MS = 5_000
+/** After a crash the next start waits for this long before it takes over what was being read. */
+const TAKE_OVER_MS = 10_000
+
+/** Runs the shop until it is told to stop; gives the last figures. */
+export async function runShop(env: ShopEnvironment): Promise<Figures> {
+  const { database, purchases, rate, logger, onFigures, signal } = env
+  await migrateServices(database.pool)
+  // Undone from the last to the first: what makes work ends before what does it.
+  await using parts = new AsyncDisposableStack()
+  const mailServer = new MailServer(new Mailbox(env.mailboxDirectory))
+  const port = await mailServer.start()
+  parts.defer(() => mailServer.stop())
+  const sender = smtpSender(port)
+  parts.defer(() => sender.close())
+  const millrace = await start({
+    database: database.pool,
+    run: [orders, commissions, mailApplication(sender.send)],
+    topics: { [TILL_TOPIC]: { partitions: 6 }, orders: { partitions: 6 } },
+    codeVersion: env.codeVersion,
+    takeOverMs: TAKE_OVER_MS,
+    stopMs: STOP_MS,
+    logger,
+  })
+  parts.defer(() => millrace.stop())
+  const tills = new Tills({
+    millrace,
+    purchases,
+    rate,
+    onTrouble: (error) => logger.warn({ error }, 'the tills cannot write; they try again'),
+    onRecovery: () => logger.info({}, 'the tills write again'),
+  })
+  tills.start()
+  parts.defer(() => tills.stop())
+  env.onStarted()
+
+  const figures = new FigureReader(millrace, mailServer.mailbox)
+  const ending = new AbortController()
+  const ticking = tick(figures, database, onFigures, ending.signal)
+  await aborted(signal)
+  await tills.stop()
+  await untilNothingIsOnTheWay(figures)
+  ending.abort()
+  await ticking
+  return await lastFigures(millrace, figures, onFigures)
+}
+
+/** What was finished while stopping belongs to the last figures. */
+async function lastFigures(
+  millrace: Millrace,
+  reader: FigureReader,
+  onFigures: ShopEnvironment['onFigures'],
+): Promise<Figures> {
+  const before = await reader.read()
+  await millrace.stop()
+  const after = await reader.read()
+  const last = after.database === 'up' ? after : before
+  onFigures(last, true)
+  return last
+}
+
+/** Shows the figures once a second, and brings back a database of our own that ended by itself. */
+async function tick(
+  reader: FigureReader,
+  database: Database,
+  onFigures: ShopEnvironment['onFigures'],
+  signal: AbortSignal,
+): Promise<void> {
+  for (let due = performance.now(); !signal.aborted; ) {
+    const figures = await reader.readWithin(SECOND_MS - LOOK_MS)
+    onFigures(figures, false)
+    if (figures.database === 'down') await database.revive()
+    const now = performance.now()
+    // A slow reading takes the place of those that were due meanwhile.
+    while (due <= now) due += SECOND_MS
+    await sleep(due - now, undefined, { signal }).catch(() => undefined)
+  }
+}
+
+/** Returns when all is read and done, or when nothing has moved for a while. */
+async function untilNothingIsOnTheWay(reader: FigureReader): Promise<void> {
+  const deadline = performance.now() + DRAIN_MS
+  let moved = performance.now()
+  let before = ''
+  for (;;) {
+    const { database, lag, backlog, handled, jobsCompleted } = await reader.read()
+    const now = performance.now()
+    if (database === 'up' && lag === 0 && backlog === 0) return
+    const progress = `${lag} ${backlog} ${handled} ${jobsCompleted}`
+    if (progress !== before) moved = now
+    before = progress
+    if (now > deadline || now - moved > NO_PROGRESS_MS) return
+    await sleep(LOOK_MS)
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const { promise, resolve } = Promise.withResolvers<void>()
+  signal.addEventListener('abort', () => resolve(), { once: true })
+  await promise
+}
