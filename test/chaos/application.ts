@@ -1,0 +1,172 @@
+import { randomUUID } from 'node:crypto'
+import { z } from 'zod'
+import { inTransaction } from '../../src/bridge/in-transaction.ts'
+import { toJob } from '../../src/bridge/to-job.ts'
+import { application, type Application } from '../../src/consumer/application.ts'
+import { skip } from '../../src/consumer/handler.ts'
+import { permanent } from '../../src/errors/millrace-error.ts'
+import type { EventOf } from '../../src/events/definition.ts'
+import { event } from '../../src/events/event.ts'
+import { job } from '../../src/jobs/job.ts'
+import type { JobContext } from '../../src/jobs/context.ts'
+import { appendEntry, type Disposition } from '../support/checker/history.ts'
+
+/** What is to happen to a record, chosen by its producer. */
+export type Behaviour =
+  /** Both jobs are done, and the ledger is written. */
+  | 'plain'
+  /** No handler has anything to do. */
+  | 'quiet'
+  /** The ledger's handler fails for good; the jobs are done. */
+  | 'apply-hopeless'
+  /** The jobs fail once, then are done. */
+  | 'job-flaky'
+  /** The jobs fail for good. */
+  | 'job-hopeless'
+  /** Of a type that nobody handles. */
+  | 'unhandled'
+  /** Not JSON. */
+  | 'broken'
+  /** JSON of the wrong shape. */
+  | 'misshapen'
+
+export const APPLICATION = 'chaos'
+export const CALL = 'chaos.call'
+export const RECORD = 'chaos.record'
+export const LEDGER = 'ledger'
+export const QUEUE = 'chaos'
+
+/** Waits after a failed attempt: short, and half of it is by chance, so the promise is half. */
+const BACKOFF = { baseMs: 100, factor: 2, maxMs: 1_000, jitter: 0.5 } as const
+/** The least that {@link BACKOFF} promises, by attempt. */
+export const PROMISED_BACKOFF_MS: readonly number[] = [50, 100, 200, 400, 500]
+
+const ALL_OF = (disposition: Disposition): Readonly<Record<string, Disposition>> => ({
+  [CALL]: disposition,
+  [RECORD]: disposition,
+  [LEDGER]: disposition,
+})
+
+/** What must become of a record, by handler. */
+export const DISPOSITIONS: Readonly<Record<Behaviour, Readonly<Record<string, Disposition>>>> = {
+  plain: { ...ALL_OF('jobs'), [LEDGER]: 'done' },
+  quiet: ALL_OF('filtered'),
+  'apply-hopeless': { ...ALL_OF('jobs'), [LEDGER]: 'dead' },
+  'job-flaky': { ...ALL_OF('jobs'), [LEDGER]: 'done' },
+  'job-hopeless': { ...ALL_OF('jobs'), [LEDGER]: 'done' },
+  unhandled: { '*': 'filtered' },
+  broken: { '*': 'dead' },
+  misshapen: { '*': 'dead' },
+}
+
+const fact = z.object({
+  n: z.int(),
+  key: z.string(),
+  behaviour: z.string(),
+})
+
+/** The event that the application handles. */
+export const orderPlaced = event('ORDER_PLACED', {
+  source: 'CHAOS',
+  topic: 'orders',
+  schema: fact,
+  key: (data) => data.key,
+})
+
+/** An event of the same topic that nobody handles. */
+export const orderNoted = event('ORDER_NOTED', {
+  source: 'CHAOS',
+  topic: 'orders',
+  schema: fact,
+  key: (data) => data.key,
+})
+
+/** What the application's handlers need of the process they run in. */
+export interface Surroundings {
+  readonly worker: string
+  readonly historyFile: string
+  readonly effectsUrl: string
+  /** A place at which the scenario may end or stop the process. */
+  readonly point: (name: string) => void | Promise<void>
+  readonly batchRecords: number
+  readonly transactionTimeoutMs: number
+}
+
+/** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
+export function chaosApplication(around: Surroundings): Application {
+  const args = z.object({ eventId: z.string(), key: z.string(), behaviour: z.string() })
+  const options = { args, queue: QUEUE, maxAttempts: 20, maxCrashes: 10, backoff: BACKOFF }
+  const call = job(CALL, {
+    ...options,
+    async handle({ behaviour }, context) {
+      await around.point('handler:started')
+      await callOutside(around, context)
+      await around.point('handler:called')
+      failAs(behaviour, context)
+    },
+  })
+  const record = job(RECORD, {
+    ...options,
+    async handle({ eventId, key, behaviour }, context) {
+      await callOutside(around, context)
+      failAs(behaviour, context)
+      await around.point('handler:before-transaction')
+      await context.transaction(async (tx) => {
+        await tx.query(
+          `insert into observer.effect (source, name, event_id, key, job_id, attempt) values ('job', $1, $2, $3, $4, $5)`,
+          [RECORD, eventId, key, context.id, context.attempt],
+        )
+        await around.point('handler:in-transaction')
+      })
+    },
+  })
+  const jobArgs = ({ id, data }: EventOf<typeof orderPlaced>) =>
+    data.behaviour === 'quiet'
+      ? skip('quiet')
+      : { eventId: id, key: data.key, behaviour: data.behaviour }
+  const { batchRecords, transactionTimeoutMs } = around
+  return application(APPLICATION, { batchRecords, transactionTimeoutMs })
+    .on(orderPlaced, toJob(call, jobArgs))
+    .on(orderPlaced, toJob(record, jobArgs))
+    .on(
+      orderPlaced,
+      inTransaction({
+        prepare: ({ data }) => (data.behaviour === 'quiet' ? skip('quiet') : randomUUID()),
+        apply: async ({ id, data }, execution, { record: { topicId, partition, offset }, tx }) => {
+          const start = String(process.hrtime.bigint())
+          if (data.behaviour === 'apply-hopeless') throw permanent('this record is hopeless')
+          await tx.query(
+            `insert into observer.effect (source, name, event_id, key, topic_id, partition, "offset", execution)
+             values ('record', $1, $2, $3, $4, $5, $6, $7)`,
+            [LEDGER, id, data.key, topicId, partition, offset, execution],
+          )
+          await around.point('handler:applied')
+          appendEntry(around.historyFile, {
+            entry: 'executed',
+            execution,
+            handler: LEDGER,
+            key: data.key,
+            worker: around.worker,
+            start,
+            end: String(process.hrtime.bigint()),
+          })
+        },
+      }),
+      { name: LEDGER },
+    )
+}
+
+async function callOutside(around: Surroundings, context: JobContext): Promise<void> {
+  const { id: jobId, kind, attempt, idempotencyKey, signal } = context
+  const response = await fetch(around.effectsUrl, {
+    method: 'POST',
+    body: JSON.stringify({ idempotencyKey, jobId, attempt, kind }),
+    signal,
+  })
+  if (!response.ok) throw new Error(`the outside world answered ${response.status}`)
+}
+
+function failAs(behaviour: string, { attempt }: JobContext): void {
+  if (behaviour === 'job-hopeless') throw permanent('this job is hopeless')
+  if (behaviour === 'job-flaky' && attempt === 1) throw new Error('the first attempt fails')
+}

@@ -1,0 +1,16 @@
+import test from 'node:test'
+import { testDatabase } from '../support/database.ts'
+import { ChaosRun } from './chaos-run.ts'
+
+test('finds nothing wrong with a run in which nothing goes wrong', async (t) => {
+  const run = await ChaosRun.begin(t, {
+    name: 'baseline',
+    database: await testDatabase(t),
+    faultless: true,
+  })
+  const workers = [run.worker(), run.worker()]
+  await Promise.all(workers.map((worker) => worker.ready()))
+  await run.producer.produce(300)
+  await run.quiet(20_000)
+  await run.pass()
+})

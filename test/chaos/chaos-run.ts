@@ -1,0 +1,307 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import type pg from 'pg'
+import { start } from '../../src/app/start.ts'
+import { check } from '../support/checker/check.ts'
+import type { Dumps } from '../support/checker/dumps.ts'
+import { appendEntry, readHistory, type HistoryEntry } from '../support/checker/history.ts'
+import { readDumps } from '../support/checker/read-dumps.ts'
+import { installShadow } from '../support/checker/shadow.ts'
+import { describeVerdict, type Verdict } from '../support/checker/verdict.ts'
+import { cleanup } from '../support/cleanup.ts'
+import { spawnNode, type Scenario } from '../support/process.ts'
+import { eventually } from '../support/wait.ts'
+import { APPLICATION, CALL, LEDGER, PROMISED_BACKOFF_MS, RECORD } from './application.ts'
+import { effectServer, type EffectServer } from './effect-server.ts'
+import type { Trap } from './failpoints.ts'
+import { Producer } from './producer.ts'
+import type { WorkerConfig } from './worker.ts'
+
+/** Options of {@link chaosRun}. */
+export interface ChaosRunOptions {
+  readonly name: string
+  readonly database: { readonly url: string; readonly pool: pg.Pool }
+  /** The database as workers and producer reach it. Default: directly. */
+  readonly url?: string
+  readonly partitions?: number
+  /** Default: {@link seedOf}. */
+  readonly seed?: number
+  /** The run injects nothing on purpose. */
+  readonly faultless?: boolean
+  /** What every worker is told; see {@link WorkerConfig}. */
+  readonly workers?: Partial<WorkerConfig>
+  /** Top folder of the sources that workers run. Default: this repository. */
+  readonly root?: string
+}
+
+/** A worker process. */
+export interface ChaosWorker extends Scenario {
+  readonly name: string
+  /** The lines that it logged with this text. */
+  logged(message: string): number
+  /** Resolves when the trap was sprung and the process is stopped or dead; gives when that was. */
+  trapped(): Promise<number>
+  /** Waits until it is ready. */
+  ready(): Promise<void>
+}
+
+const UNTOUCHED: Pick<
+  WorkerConfig,
+  'takeOverMs' | 'heartbeatMs' | 'transactionTimeoutMs' | 'batchRecords' | 'concurrency'
+> = {
+  takeOverMs: 1_200,
+  heartbeatMs: 150,
+  transactionTimeoutMs: 600,
+  batchRecords: 25,
+  concurrency: 4,
+}
+
+/** The seed of this process' runs: MILLRACE_SEED, or one by chance. It is printed. */
+export function seedOf(t: TestContext): number {
+  const seed = Number(process.env['MILLRACE_SEED'] ?? Math.floor(Math.random() * 1_000_000))
+  t.diagnostic(`seed ${seed}; to repeat: MILLRACE_SEED=${seed}`)
+  return seed
+}
+
+/** One run of a scenario: its database, its observers, its producer, its worker processes. */
+export class ChaosRun {
+  readonly producer: Producer
+  readonly effects: EffectServer
+  readonly seed: number
+  readonly #t: TestContext
+  readonly #options: ChaosRunOptions
+  readonly #historyFile: string
+  readonly #startedAt = Date.now()
+  #lastFaultAt: number | undefined
+  #sampling = true
+  #workers = 0
+
+  private constructor(
+    t: TestContext,
+    options: ChaosRunOptions,
+    parts: { historyFile: string; effects: EffectServer; producer: Producer; seed: number },
+  ) {
+    this.#t = t
+    this.#options = options
+    this.#historyFile = parts.historyFile
+    this.effects = parts.effects
+    this.producer = parts.producer
+    this.seed = parts.seed
+  }
+
+  /** Makes everything; all of it ends with the test. */
+  static async begin(t: TestContext, options: ChaosRunOptions): Promise<ChaosRun> {
+    const { name, database, partitions = 4, faultless = false } = options
+    const seed = options.seed ?? seedOf(t)
+    const directory = await mkdtemp(join(tmpdir(), 'millrace-chaos-'))
+    const historyFile = join(directory, 'history.jsonl')
+    cleanup(t, async () => {
+      // The types lack it.
+      const { passed } = t as TestContext & { readonly passed: boolean }
+      if (passed) await rm(directory, { recursive: true, force: true })
+      else console.error(`the history of ${name} is kept: ${historyFile}`)
+    })
+    appendEntry(historyFile, {
+      entry: 'run',
+      name,
+      seed,
+      application: APPLICATION,
+      orderedHandlers: [LEDGER],
+      transactionalKinds: [RECORD],
+      callingKinds: [CALL, RECORD],
+      backoffMs: { [CALL]: PROMISED_BACKOFF_MS, [RECORD]: PROMISED_BACKOFF_MS },
+      faultless,
+    })
+    await installShadow(database.pool)
+    const effects = await effectServer(historyFile)
+    cleanup(t, async () => effects[Symbol.asyncDispose]())
+    const millrace = await start({
+      database: named(options.url ?? database.url, 'producer'),
+      poolSize: 4,
+      migrate: false,
+      queues: false,
+      upkeep: false,
+      topics: { orders: { partitions } },
+      takeOverMs: 60_000,
+    })
+    cleanup(t, () => millrace.stop({ now: true }))
+    const producer = new Producer(millrace, historyFile, seed)
+    const run = new ChaosRun(t, options, {
+      historyFile,
+      effects,
+      producer,
+      seed,
+    })
+    void run.#sample()
+    cleanup(t, async () => {
+      run.#sampling = false
+      return Promise.resolve()
+    })
+    return run
+  }
+
+  /** Starts a worker process. */
+  worker(told: Partial<WorkerConfig> & { readonly trap?: Trap } = {}): ChaosWorker {
+    this.#workers += 1
+    const { url, database, root, workers } = this.#options
+    const name = told.name ?? `worker-${this.#workers}`
+    const config: WorkerConfig = {
+      ...UNTOUCHED,
+      ...workers,
+      historyFile: this.#historyFile,
+      effectsUrl: this.effects.url,
+      ...told,
+      name,
+      databaseUrl: named(url ?? database.url, name),
+    }
+    const file =
+      root === undefined
+        ? new URL('./worker.ts', import.meta.url)
+        : join(root, 'test', 'chaos', 'worker.ts')
+    const process = spawnNode(this.#t, file, { env: { CHAOS_WORKER: JSON.stringify(config) } })
+    cleanup(this.#t, async () => {
+      process.kill('SIGKILL')
+      await process.exited
+    })
+    const logged = (message: string): number =>
+      process.events.filter(
+        ({ event, line }) => event === 'log' && (line as { message: string }).message === message,
+      ).length
+    return Object.assign(Object.create(process) as Scenario, {
+      name,
+      logged,
+      ready: async () => {
+        await process.waitFor('ready', { timeoutMs: 30_000 })
+      },
+      trapped: async () => {
+        const { at } = await process.waitFor('trap', { timeoutMs: 30_000 })
+        if (config.trap?.signal === 'SIGKILL') await process.exited
+        else await eventually(() => isStopped(process.pid))
+        return at as number
+      },
+    })
+  }
+
+  get pool(): pg.Pool {
+    return this.#options.database.pool
+  }
+
+  /** Writes a fault down, and whether it was seen. */
+  fault(
+    name: string,
+    target: string,
+    start: number,
+    evidence: { seen: boolean; text: string },
+  ): void {
+    this.#lastFaultAt = Date.now()
+    appendEntry(this.#historyFile, {
+      entry: 'fault',
+      name,
+      target,
+      start,
+      end: this.#lastFaultAt,
+      seen: evidence.seen,
+      evidence: evidence.text,
+    })
+  }
+
+  /** Waits until nothing is left to do, at most `limitMs`, and writes down whether that was reached. */
+  async quiet(limitMs: number): Promise<void> {
+    const { pool } = this.#options.database
+    const began = this.#lastFaultAt ?? this.#startedAt
+    let left = ''
+    let reached = true
+    try {
+      await eventually(
+        async () => {
+          const { rows } = await pool.query<{ unread: number; jobs: number; left: string }>(
+            LEFT_SQL,
+          )
+          left = rows[0]?.left ?? ''
+          return rows[0]?.unread === 0 && rows[0].jobs === 0
+        },
+        { timeoutMs: Math.max(0, began + limitMs - Date.now()), intervalMs: 50 },
+      )
+    } catch {
+      // The checker says what was left.
+      reached = false
+    }
+    const afterMs = Date.now() - began
+    appendEntry(this.#historyFile, { entry: 'quiet', reached, afterMs, limitMs, left })
+  }
+
+  /** What the observers have written so far. */
+  history(): HistoryEntry[] {
+    return readHistory(this.#historyFile)
+  }
+
+  /** Ends the observation and judges the run. */
+  async verdict(): Promise<Verdict> {
+    return (await this.evidence()).verdict
+  }
+
+  /** The verdict with what it was made of. */
+  async evidence(): Promise<{ verdict: Verdict; dumps: Dumps; history: HistoryEntry[] }> {
+    this.#sampling = false
+    const history = this.history()
+    const dumps = await readDumps(this.#options.database.pool)
+    return { verdict: check(history, dumps), dumps, history }
+  }
+
+  /** Ends the observation; fails unless everything holds and every fault was seen. */
+  async pass(): Promise<Dumps> {
+    const { verdict, dumps } = await this.evidence()
+    assert.equal(verdict.result, 'pass', `${this.#options.name}: ${describeVerdict(verdict)}`)
+    return dumps
+  }
+
+  async #sample(): Promise<void> {
+    const { pool } = this.#options.database
+    while (this.#sampling) {
+      try {
+        const { rows } = await pool.query<{
+          application: string
+          topic_id: string
+          partition: number
+          generation: number
+          next: string
+        }>(
+          'select application, topic_id, partition, generation, next_offset::text as next from millrace.position',
+        )
+        for (const { application, topic_id: topicId, partition, generation, next } of rows) {
+          const place = { application, topicId, partition, generation, next }
+          appendEntry(this.#historyFile, { entry: 'sample', ...place })
+        }
+      } catch {
+        // The database is away, perhaps because the scenario took it away.
+      }
+      await new Promise((resolve) => {
+        setTimeout(resolve, 200).unref()
+      })
+    }
+  }
+}
+
+const LEFT_SQL = `select u.unread, j.jobs, format('%s unread, %s jobs (%s)', u.unread, j.jobs, j.states) as left
+  from (select count(*)::int as unread from millrace.record r
+    where not exists (select from millrace.position p where p.topic_id = r.topic_id and p.partition = r.partition
+      and p.next_offset > r."offset")) u,
+  (select coalesce(sum(n), 0)::int as jobs, string_agg(format('%s %s', n, state), ', ') as states
+    from (select state, count(*) as n from millrace.job group by state) s) j`
+
+/** `url` with the name by which the database's observers know this connection. */
+function named(url: string, name: string): string {
+  const copy = new URL(url)
+  copy.searchParams.set('application_name', name)
+  return copy.href
+}
+
+/** Whether all threads of a process are stopped by a signal, as the kernel says. */
+function isStopped(pid: number): boolean {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T')
+}

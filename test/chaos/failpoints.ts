@@ -1,0 +1,56 @@
+import { writeSync } from 'node:fs'
+import { setFailpointHandler } from '../../src/core/failpoint.ts'
+
+/** The failpoints of src that the sweep goes through. The sweep fails when src has others, or lacks one of these. */
+export const SOURCE_FAILPOINTS = [
+  'batch:prepare',
+  'batch:applied',
+  'batch:before-position',
+  'batch:before-commit',
+  'batch:after-commit',
+  'transaction:before-commit',
+  'transaction:after-commit',
+  'job:claimed',
+  'job:started',
+  'job:suspect-claimed',
+  'job:before-complete',
+  'job:after-complete',
+  'job:before-transaction-commit',
+  'job:after-transaction-commit',
+] as const
+
+/** Places in the scenario's own handlers that the sweep goes through as well. */
+export const HANDLER_FAILPOINTS = [
+  'handler:applied',
+  'handler:started',
+  'handler:called',
+  'handler:before-transaction',
+  'handler:in-transaction',
+] as const
+
+/** What a worker is to do at which place. */
+export interface Trap {
+  readonly name: string
+  /** At which passage, counted from 1. */
+  readonly count: number
+  readonly signal: 'SIGKILL' | 'SIGSTOP'
+}
+
+/**
+ * Sends this process the trap's signal at its place, after saying so on standard output, and gives the function that
+ * handlers call at places of their own. To be called before anything starts.
+ */
+export function setTrap(trap: Trap | undefined): (name: string) => void {
+  let passages = 0
+  const pass = (name: string): void => {
+    if (trap === undefined || name !== trap.name) return
+    passages += 1
+    if (passages !== trap.count) return
+    writeSync(1, `${JSON.stringify({ event: 'trap', ...trap, at: Date.now() })}\n`)
+    process.kill(process.pid, trap.signal)
+    // The signal may reach another thread first: this one goes no further before it is there.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250)
+  }
+  setFailpointHandler(pass)
+  return pass
+}

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+import { HANDLER_FAILPOINTS, SOURCE_FAILPOINTS, type Trap } from './failpoints.ts'
+import { killed } from './scenarios.ts'
+
+/** Failpoints that are only reached by whoever follows a process that died with jobs in its hands. */
+const AFTER_A_DEATH: readonly string[] = ['job:suspect-claimed']
+
+test('sweeps over every failpoint there is', () => {
+  const root = join(import.meta.dirname, '..', '..')
+  const named = new Set<string>()
+  for (const file of globSync('src/**/*.ts', { cwd: root })) {
+    if (file.endsWith(join('core', 'failpoint.ts'))) continue
+    const text = readFileSync(join(root, file), 'utf8')
+    for (const [, name] of text.matchAll(/\bfailpoint\(\s*'([^']+)'/g)) named.add(String(name))
+    const others = text.match(/\bfailpoint\((?!\s*'[^']+'\s*\))/g)?.length ?? 0
+    assert.equal(others, 0, `${file} has a failpoint whose name is no literal`)
+  }
+  assert.deepEqual([...named].sort(), [...SOURCE_FAILPOINTS].sort())
+})
+
+test('loses, doubles and misorders nothing when a worker is killed', {
+  concurrency: 4,
+}, async (t) => {
+  await Promise.all(
+    [...SOURCE_FAILPOINTS, ...HANDLER_FAILPOINTS].map((name) =>
+      t.test(`at ${name}`, async (inner) => {
+        const first: Trap = { name: 'job:started', count: 5, signal: 'SIGKILL' }
+        const trap: Trap = { name, count: 2, signal: 'SIGKILL' }
+        const run = await killed(
+          inner,
+          AFTER_A_DEATH.includes(name) ? [first, { ...trap, count: 1 }] : [trap],
+        )
+        await run.pass()
+      }),
+    ),
+  )
+})

@@ -1,0 +1,301 @@
+import type { TestContext } from 'node:test'
+import { testDatabase } from '../support/database.ts'
+import { eventually } from '../support/wait.ts'
+import { CALL, type RECORD } from './application.ts'
+import { ChaosRun } from './chaos-run.ts'
+import type { Trap } from './failpoints.ts'
+
+// Scenarios that run on the sources as they are, where nothing may be wrong, and on copies with a planted bug, where the
+// checker must find it. Each goes on to its end whatever is wrong, and leaves the judgement to the checker.
+
+/** Where a scenario runs. */
+export interface ScenarioOptions {
+  /** Top folder of the sources that the workers run. Default: this repository. */
+  readonly root?: string
+}
+
+const LOST = 'the partition belongs to another process now'
+const SILENT =
+  'this process was silent for too long and has been replaced; it goes on under a new id'
+const TRIED_AGAIN = 'a batch failed and is tried again'
+
+/** A worker is killed at a place; another one finishes. */
+export async function killed(
+  t: TestContext,
+  traps: readonly Trap[],
+  options: ScenarioOptions = {},
+): Promise<ChaosRun> {
+  const run = await ChaosRun.begin(t, {
+    name: `killed at ${traps.at(-1)?.name}`,
+    database: await testDatabase(t),
+    workers: { batchRecords: 10, takeOverMs: 1_000 },
+    ...options,
+  })
+  await run.producer.produce(80)
+  for (const trap of traps) {
+    const worker = run.worker({ name: `dies-at-${trap.name.replace(':', '-')}`, trap })
+    const at = await worker.trapped()
+    const { signal } = await worker.exited
+    const last = worker.events.at(-1)
+    run.fault('SIGKILL', `${worker.name} at ${trap.name}`, at, {
+      seen: signal === 'SIGKILL' && last?.event === 'trap' && last['name'] === trap.name,
+      text: `ended by ${signal}; last said ${JSON.stringify(last)}`,
+    })
+  }
+  await run.worker({ name: 'survivor' }).ready()
+  await run.producer.produce(20)
+  await run.quiet(20_000)
+  return run
+}
+
+/**
+ * A worker is stopped in the middle of a batch, past the take-over; a peer does its work; then it goes on. By then the
+ * server has ended its transaction, and the process learns that it has been replaced.
+ */
+export async function stoppedConsumer(
+  t: TestContext,
+  options: ScenarioOptions = {},
+): Promise<ChaosRun> {
+  const run = await ChaosRun.begin(t, {
+    name: 'a consumer stopped past the take-over',
+    database: await testDatabase(t),
+    ...options,
+  })
+  await run.producer.produce(120)
+  const zombie = run.worker({
+    name: 'zombie',
+    trap: { name: 'batch:before-position', count: 2, signal: 'SIGSTOP' },
+  })
+  const at = await zombie.trapped()
+  await run.worker({ name: 'peer' }).ready()
+  await eventually(() => allReadBy(run, 'peer'), { timeoutMs: 20_000 })
+  zombie.kill('SIGCONT')
+  await eventually(() => zombie.logged(SILENT) > 0)
+  await run.producer.produce(80)
+  // It takes part again, under its new id.
+  await eventually(() => ownsSome(run, 'zombie'), { timeoutMs: 15_000 })
+  await run.producer.produce(40)
+  const refusals = zombie.logged(LOST) + zombie.logged(TRIED_AGAIN)
+  run.fault('SIGSTOP', 'zombie at batch:before-position', at, {
+    seen: refusals > 0,
+    text: `its batch was refused ${refusals} times`,
+  })
+  await run.quiet(20_000)
+  return run
+}
+
+/**
+ * A worker is stopped in the middle of a batch and taken for dead by the database while its transaction is open, as when
+ * the database's clock jumps. A peer commits the same records; then the worker goes on to its compare-and-set.
+ */
+export async function fencedConsumer(
+  t: TestContext,
+  options: ScenarioOptions = {},
+): Promise<ChaosRun> {
+  const run = await ChaosRun.begin(t, {
+    name: 'a consumer fenced by the compare-and-set',
+    database: await testDatabase(t),
+    partitions: 1,
+    workers: { takeOverMs: 24_000, heartbeatMs: 8_000, transactionTimeoutMs: 10_000 },
+    ...options,
+  })
+  await run.producer.produce(60, { behaviour: () => 'plain' })
+  const zombie = run.worker({
+    name: 'zombie',
+    trap: { name: 'batch:before-position', count: 2, signal: 'SIGSTOP' },
+  })
+  const at = await zombie.trapped()
+  await run.pool.query(
+    `update millrace.process set expires_at = clock_timestamp() - interval '1 second' where name = 'zombie'`,
+  )
+  await run.worker({ name: 'peer' }).ready()
+  await eventually(() => allReadBy(run, 'peer'))
+  zombie.kill('SIGCONT')
+  // Refused; or, when the fence has a hole, its batch is there.
+  await eventually(async () => zombie.logged(LOST) > 0 || (await movedAfter(run, 'peer', 'zombie')))
+  run.fault('expired', 'zombie at batch:before-position', at, {
+    seen: zombie.logged(LOST) > 0,
+    text: `its compare-and-set was refused ${zombie.logged(LOST)} times`,
+  })
+  zombie.kill('SIGKILL')
+  await zombie.exited
+  await run.producer.produce(20)
+  await run.quiet(20_000)
+  return run
+}
+
+/**
+ * A worker is stopped inside a job's handler, past the take-over; the job is taken back and executed elsewhere, where the
+ * outside world keeps it waiting; then the first one goes on to its end.
+ */
+export async function stoppedJob(
+  t: TestContext,
+  kind: typeof CALL | typeof RECORD,
+  options: ScenarioOptions = {},
+): Promise<ChaosRun> {
+  const run = await ChaosRun.begin(t, {
+    name: `a job of kind ${kind} stopped past the take-over`,
+    database: await testDatabase(t),
+    partitions: 1,
+    ...options,
+  })
+  await run.producer.produce(1, { behaviour: () => 'plain' })
+  const name = kind === CALL ? 'handler:called' : 'handler:before-transaction'
+  const zombie = run.worker({ name: 'zombie', trap: { name, count: 1, signal: 'SIGSTOP' } })
+  const at = await zombie.trapped()
+  run.effects.hold(kind)
+  await run.worker({ name: 'peer' }).ready()
+  await eventually(async () => run.effects.held > 0 && (await isExecutedBy(run, kind, 'peer')), {
+    timeoutMs: 20_000,
+  })
+  zombie.kill('SIGCONT')
+  const lates = async (): Promise<number> =>
+    count(run, `select count(*)::int as n from millrace.job_attempt where outcome = 'late'`)
+  // Noted as late; or, when the fence has a hole, the job is gone from under the peer's hands.
+  await eventually(async () => (await lates()) > 0 || !(await isExecutedBy(run, kind, 'peer')), {
+    timeoutMs: 20_000,
+  })
+  const late = await lates()
+  run.fault('SIGSTOP', `zombie at ${name}`, at, {
+    seen: late > 0,
+    text: `${late} results were noted as late`,
+  })
+  run.effects.release()
+  await run.producer.produce(20)
+  await run.quiet(20_000)
+  return run
+}
+
+/**
+ * A worker is stopped inside the handler of a job that has no crash left, past the take-over; the job is discarded; then
+ * the worker goes on to its end.
+ */
+export async function stoppedAndDiscarded(
+  t: TestContext,
+  options: ScenarioOptions = {},
+): Promise<ChaosRun> {
+  const run = await ChaosRun.begin(t, {
+    name: 'a job that is discarded while its process is stopped',
+    database: await testDatabase(t),
+    partitions: 1,
+    ...options,
+  })
+  await run.producer.produce(1, { behaviour: () => 'plain' })
+  // Makes suspects, whose start is written down: only those are charged with a crash.
+  const first = run.worker({
+    name: 'first',
+    trap: { name: 'job:started', count: 1, signal: 'SIGKILL' },
+  })
+  await first.trapped()
+  await run.pool.query('update millrace.job set max_crashes = 1')
+  const zombie = run.worker({
+    name: 'zombie',
+    trap: { name: 'handler:called', count: 1, signal: 'SIGSTOP' },
+  })
+  const at = await zombie.trapped()
+  await run.worker({ name: 'peer' }).ready()
+  await eventually(
+    async () =>
+      (await count(
+        run,
+        `select count(*)::int as n from millrace.job_history where kind = $1 and state = 'discarded'`,
+        [CALL],
+      )) > 0,
+    { timeoutMs: 20_000 },
+  )
+  zombie.kill('SIGCONT')
+  const lates = async (): Promise<number> =>
+    count(run, `select count(*)::int as n from millrace.job_attempt where outcome = 'late'`)
+  await eventually(async () => (await lates()) > 0, { timeoutMs: 10_000 }).catch(() => {
+    // The fault's entry says that it was not seen.
+  })
+  run.fault('SIGSTOP', 'zombie at handler:called', at, {
+    seen: (await lates()) > 0,
+    text: `${await lates()} results were noted as late`,
+  })
+  await run.producer.produce(20)
+  await run.quiet(20_000)
+  return run
+}
+
+/** Workers share out long jobs, and the process that does the upkeep is replaced in the middle. */
+export async function upkeepReplaced(
+  t: TestContext,
+  options: ScenarioOptions = {},
+): Promise<ChaosRun> {
+  const run = await ChaosRun.begin(t, {
+    name: 'the upkeep changes hands while jobs run',
+    database: await testDatabase(t),
+    ...options,
+  })
+  const leader = run.worker({ name: 'leader' })
+  await leader.ready()
+  const peer = run.worker({ name: 'peer' })
+  await peer.ready()
+  run.effects.hold()
+  await run.producer.produce(40, { behaviour: () => 'plain' })
+  await eventually(() => run.effects.held >= 6)
+  const at = Date.now()
+  leader.kill('SIGKILL')
+  const { signal } = await leader.exited
+  await run.worker({ name: 'third' }).ready()
+  // The new leader has looked at everybody's jobs at least once.
+  await eventually(
+    async () =>
+      (await count(
+        run,
+        `select count(*)::int as n from observer.job_change where from_state = 'executing' and to_state = 'available'`,
+      )) > 0,
+    { timeoutMs: 20_000 },
+  )
+  run.fault('SIGKILL', 'leader', at, { seen: signal === 'SIGKILL', text: `ended by ${signal}` })
+  run.effects.release()
+  await run.quiet(20_000)
+  return run
+}
+
+async function count(run: ChaosRun, sql: string, values: unknown[] = []): Promise<number> {
+  const { rows } = await run.pool.query<{ n: number }>(sql, values)
+  return rows[0]?.n ?? 0
+}
+
+async function allReadBy(run: ChaosRun, name: string): Promise<boolean> {
+  const left = await count(
+    run,
+    `select count(*)::int as n from millrace.record r join millrace.position p using (topic_id, partition)
+     where p.next_offset <= r."offset" or p.owner is null
+       or p.owner <> (select id from millrace.process where name = $1)`,
+    [name],
+  )
+  return left === 0
+}
+
+async function ownsSome(run: ChaosRun, name: string): Promise<boolean> {
+  const owned = await count(
+    run,
+    `select count(*)::int as n from millrace.position p join millrace.process o on o.id = p.owner
+     where o.name = $1 and o.expires_at > clock_timestamp()`,
+    [name],
+  )
+  return owned > 0
+}
+
+async function movedAfter(run: ChaosRun, first: string, second: string): Promise<boolean> {
+  const moves = await count(
+    run,
+    `select count(*)::int as n from observer.position_change a join observer.position_change b
+       using (topic_id, partition) where a.actor = $1 and b.actor = $2 and b.seq > a.seq`,
+    [first, second],
+  )
+  return moves > 0
+}
+
+async function isExecutedBy(run: ChaosRun, kind: string, name: string): Promise<boolean> {
+  const executing = await count(
+    run,
+    `select count(*)::int as n from millrace.job j join millrace.process p on p.id = j.process_id
+     where j.kind = $1 and j.state = 'executing' and p.name = $2`,
+    [kind, name],
+  )
+  return executing > 0
+}

@@ -1,0 +1,44 @@
+// One worker process of a scenario. What it is to do stands in CHAOS_WORKER, as JSON; what it says are lines of JSON.
+import { start } from '../../src/app/start.ts'
+import { jsonLogger } from '../../src/telemetry/json-logger.ts'
+import { chaosApplication } from './application.ts'
+import { setTrap, type Trap } from './failpoints.ts'
+
+/** What a worker is told. */
+export interface WorkerConfig {
+  readonly name: string
+  readonly databaseUrl: string
+  readonly historyFile: string
+  readonly effectsUrl: string
+  readonly takeOverMs: number
+  readonly heartbeatMs: number
+  readonly transactionTimeoutMs: number
+  readonly batchRecords: number
+  readonly concurrency: number
+  readonly trap?: Trap
+}
+
+const config = JSON.parse(process.env['CHAOS_WORKER'] ?? '') as WorkerConfig
+const say = (event: string, fields: object = {}): void => {
+  console.log(JSON.stringify({ event, ...fields }))
+}
+
+const point = setTrap(config.trap)
+const millrace = await start({
+  database: config.databaseUrl,
+  name: config.name,
+  migrate: false,
+  run: [chaosApplication({ ...config, worker: config.name, point })],
+  queues: { chaos: config.concurrency },
+  takeOverMs: config.takeOverMs,
+  heartbeatMs: config.heartbeatMs,
+  stopMs: 1_000,
+  logger: jsonLogger({
+    level: 'info',
+    write: (line) => say('log', { line: JSON.parse(line) as unknown }),
+  }),
+})
+process.once('SIGTERM', () => {
+  void millrace.stop().then(() => say('stopped'))
+})
+say('ready')
