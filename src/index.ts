@@ -11,6 +11,7 @@ export type {
   Writer,
 } from './bridge/millrace-transaction.ts'
 export { toJob, type ToJob, type ToJobOptions } from './bridge/to-job.ts'
+export { defineConfig, type MillraceConfig } from './app/config.ts'
 export type { LogFactory, StartOptions } from './app/options.ts'
 export { start, type Millrace, type Within } from './app/start.ts'
 export type { Summary } from './app/summary.ts'

@@ -38,7 +38,9 @@ export function configuredEvents(
 }
 
 /** The kinds of jobs that a configuration names, also those that its applications make. */
-export function configuredJobs(config: MillraceConfig): readonly AnyJobDefinition[] {
+export function configuredJobs(
+  config: Pick<MillraceConfig, 'run' | 'jobs'>,
+): readonly AnyJobDefinition[] {
   const made = (config.run ?? []).flatMap(({ registrations }) =>
     registrations.flatMap(({ handler }) =>
       'job' in handler ? [handler.job as AnyJobDefinition] : [],

@@ -13,11 +13,10 @@ import { Consumer } from '../consumer/consumer.ts'
 import { createCore, type Core } from '../core/core.ts'
 import type { EventDefinition } from '../events/event.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
-import type { AnyJobDefinition } from '../jobs/job.ts'
 import { JobWaker } from '../jobs/wake.ts'
 import type { Log } from '../log/port.ts'
 import { tableLog } from '../log/table-log.ts'
-import { checkConnection, createPool } from '../postgres/connect.ts'
+import { checkConnection, createPool, outliveBrokenConnections } from '../postgres/connect.ts'
 import { Listener } from '../postgres/listener.ts'
 import { migrate } from '../postgres/migrate.ts'
 import type { Pool } from '../postgres/pool.ts'
@@ -26,6 +25,7 @@ import { transaction } from '../postgres/transaction.ts'
 import { Heartbeat } from '../process/heartbeat.ts'
 import { Upkeep } from '../upkeep/upkeep.ts'
 import { Worker } from '../worker/worker.ts'
+import { configuredJobs } from './config.ts'
 import { checkStartOptions, type StartOptions } from './options.ts'
 import { eventPublisher } from './publisher.ts'
 import { summarize, type Summary } from './summary.ts'
@@ -110,8 +110,10 @@ export async function start(options: StartOptions): Promise<Millrace> {
     typeof options.database === 'string' ? createPool(options.database, { max: 2 }) : pool
   const pools = [...new Set([pool, control])]
   for (const one of pools) one.on('error', onPoolError)
+  const endOutliving = outliveBrokenConnections(pool)
   const undo: (() => Promise<void>)[] = [
     async () => {
+      endOutliving()
       if (typeof options.database === 'string') await Promise.all(pools.map((one) => one.end()))
       else pool.off('error', onPoolError)
     },
@@ -177,9 +179,10 @@ async function run(
     upkeep.start()
     undo.push(() => upkeep.stop())
   }
-  const definitions = jobDefinitions(options)
+  const definitions = configuredJobs(options)
+  let worker: Worker | undefined
   if (options.queues !== false && definitions.length > 0) {
-    const worker = new Worker({
+    worker = new Worker({
       core,
       pool,
       heartbeat,
@@ -190,8 +193,9 @@ async function run(
       hooks: { onFinished },
       publisher: eventPublisher(env),
     })
-    worker.start()
-    undo.push(() => worker.stop(now ? 0 : (options.stopMs ?? 10_000)))
+    const started = worker
+    started.start()
+    undo.push(() => started.stop(now ? 0 : (options.stopMs ?? 10_000)))
   }
   const consumer = new Consumer({ ...env, heartbeat, listener, applications, codeVersion })
   undo.push(() => consumer.stop({ now }))
@@ -234,7 +238,9 @@ async function run(
     summary: () => summarize(core, pool, log),
     async stop({ now: atOnce = false } = {}) {
       if (atOnce) now = true
-      if (atOnce && stopping !== undefined) await consumer.stop({ now: true })
+      // What a slower stop is waiting for ends now.
+      if (atOnce && stopping !== undefined)
+        await Promise.all([consumer.stop({ now }), worker?.stop(0)])
       stopping ??= stopAll()
       await stopping
     },
@@ -251,13 +257,4 @@ async function createTopics(log: Log, options: StartOptions): Promise<void> {
     if (named[name] === undefined && (await log.topic(name)) === undefined)
       await log.createTopic(name, { partitions })
   }
-}
-
-function jobDefinitions({ run = [], jobs = [] }: StartOptions): AnyJobDefinition[] {
-  const made = run.flatMap(({ registrations }) =>
-    registrations.flatMap(({ handler }) =>
-      'job' in handler ? [handler.job as AnyJobDefinition] : [],
-    ),
-  )
-  return [...new Set([...jobs, ...made])]
 }

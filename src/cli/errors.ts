@@ -1,22 +1,12 @@
 import { ERROR_CODES, type ErrorCode } from '../errors/codes.ts'
 import { describeError } from '../errors/describe.ts'
-import { isMillraceError } from '../errors/millrace-error.ts'
+import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.ts'
 import { redact } from './redact.ts'
 import { safeJson, safeLine, safeLines } from './safe-text.ts'
 
-/** What can go wrong on the command line only. Stable. */
-export type CliErrorCode =
-  | 'E_CLI_USAGE'
-  /** No place names a database. */
-  | 'E_CLI_NO_DATABASE'
-  /** The config is missing, or cannot be loaded. */
-  | 'E_CLI_CONFIG'
-  | 'E_CLI_NOT_FOUND'
-  /** The database does not allow it. */
-  | 'E_CLI_NO_PERMISSION'
-  /** It would need a yes, and nobody gave one. */
-  | 'E_CLI_NOT_CONFIRMED'
+/** What can go wrong on the command line only. */
+export type CliErrorCode = Extract<ErrorCode, `E_CLI_${string}`>
 
 const EXIT_CODES: Readonly<Record<CliErrorCode, ExitCode>> = {
   E_CLI_USAGE: EXIT.usage,
@@ -28,9 +18,8 @@ const EXIT_CODES: Readonly<Record<CliErrorCode, ExitCode>> = {
 }
 
 /** What a command could not do, why, and what to try next. */
-export class CliError extends Error {
+export class CliError extends MillraceError {
   override readonly name = 'CliError'
-  readonly code: CliErrorCode
   /** The next command to try, if there is one. */
   readonly next: string | undefined
 
@@ -39,8 +28,7 @@ export class CliError extends Error {
     message: string,
     options: { readonly next?: string; readonly cause?: unknown } = {},
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause })
-    this.code = code
+    super(code, message, options.cause === undefined ? {} : { cause: options.cause })
     this.next = options.next
   }
 }
@@ -76,7 +64,7 @@ export function shownError(error: unknown, command: string): ShownError {
       code: error.code,
       message: redact(error.message),
       next: error.next ?? help,
-      exitCode: EXIT_CODES[error.code],
+      exitCode: EXIT_CODES[error.code as CliErrorCode],
     }
   }
   if (isMillraceError(error)) {

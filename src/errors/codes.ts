@@ -40,6 +40,12 @@ export const ERROR_CODES = {
   E_DB_VERSION: 'PostgreSQL is older than 15. Upgrade it.',
   E_DLQ_NOT_FOUND: 'There is no dead letter with that number.',
   E_CLI_USAGE: 'The command line is wrong. See `millrace --help`.',
+  E_CLI_NO_DATABASE:
+    'No place names a database. Pass --database-url, or set MILLRACE_DATABASE_URL.',
+  E_CLI_CONFIG: 'The config is missing, or cannot be loaded. Pass --config, or correct it.',
+  E_CLI_NOT_FOUND: 'There is nothing of that name or number. See the list of what there is.',
+  E_CLI_NO_PERMISSION: 'The database does not allow it. Use an account that may.',
+  E_CLI_NOT_CONFIRMED: 'It would need a yes, and nobody gave one. Pass --yes, or use a terminal.',
 } as const
 
 /** One of the codes of {@link ERROR_CODES}. */

@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { MillraceError } from '../errors/millrace-error.ts'
 import type { EventDefinition } from './event.ts'
 import type { PlacedRecord } from './raw-record.ts'
-import { describeIssues, listProblems } from './schema-issues.ts'
+import { describeIssues, listProblems } from '../errors/schema-issues.ts'
 
 /** An envelope that cannot be read. @throws nothing; the error is for a {@link RejectedRecord}. */
 export function undecodable(record: PlacedRecord, problem: string, type?: string): MillraceError {

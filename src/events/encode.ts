@@ -3,10 +3,11 @@ import type { Core } from '../core/core.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { HEADER, isEnvelopeText, isTraceparent, MAX_ID_LENGTH } from './envelope.ts'
 import type { EventDefinition } from './event.ts'
-import { findUnstorableText, isDeeperThan, isUnstorable, showPath } from './json-text.ts'
+import { showPath } from '../errors/show-path.ts'
+import { findUnstorableText, isDeeperThan, isUnstorable } from './json-text.ts'
 import { DEFAULT_MAX_DEPTH, DEFAULT_MAX_VALUE_BYTES, type DataLimits } from './limits.ts'
 import type { Header } from './raw-record.ts'
-import { describeIssues, listProblems } from './schema-issues.ts'
+import { describeIssues, listProblems } from '../errors/schema-issues.ts'
 import { findUnwritable, type Unwritable } from './unwritable.ts'
 
 /** What is said about an event beside its data. */

@@ -1,12 +1,11 @@
+import type { DataPath } from '../errors/show-path.ts'
+
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const OPEN_ARRAY = 0x5b
 const CLOSE_ARRAY = 0x5d
 const OPEN_OBJECT = 0x7b
 const CLOSE_OBJECT = 0x7d
-
-/** Where in some data something is: names of properties and places in arrays, outermost first. */
-export type DataPath = readonly PropertyKey[]
 
 /**
  * Whether the JSON in `bytes` nests deeper than `maxDepth`. Looks at brackets outside of strings only, before anything is
@@ -73,32 +72,6 @@ function mayHoldText(value: unknown): boolean {
 /** Whether `text` has U+0000 or a lone surrogate. */
 export function isUnstorable(text: string): boolean {
   return text.includes('\u0000') || !text.isWellFormed()
-}
-
-const SEGMENT_LIMIT = 64
-const SEGMENTS_SHOWN = 12
-
-/** `path` for people, bounded in length and with nothing in it that a terminal would obey: `data.items[3].name`. */
-export function showPath(path: DataPath): string {
-  let text = 'data'
-  for (const segment of path.slice(0, SEGMENTS_SHOWN)) {
-    if (typeof segment === 'number') {
-      text += `[${segment}]`
-      continue
-    }
-    const name = typeof segment === 'symbol' ? String(segment) : segment
-    const cut = name.length > SEGMENT_LIMIT ? `${name.slice(0, SEGMENT_LIMIT)}…` : name
-    text += /^[\w$…-]+$/.test(cut) ? `.${cut}` : `[${showText(cut)}]`
-  }
-  return path.length > SEGMENTS_SHOWN ? `${text}…` : text
-}
-
-/** `text` in quotes, with control, format and lone surrogate characters escaped. */
-export function showText(text: string): string {
-  return JSON.stringify(text.toWellFormed()).replace(
-    /[\p{C}\u2028\u2029]/gu,
-    (character) => `\\u{${(character.codePointAt(0) as number).toString(16)}}`,
-  )
 }
 
 /**

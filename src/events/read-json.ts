@@ -1,10 +1,5 @@
-import {
-  type DataPath,
-  describeSyntaxError,
-  findUnstorableText,
-  isDeeperThan,
-  showPath,
-} from './json-text.ts'
+import { showPath, type DataPath } from '../errors/show-path.ts'
+import { describeSyntaxError, findUnstorableText, isDeeperThan } from './json-text.ts'
 import type { DataLimits } from './limits.ts'
 import { readUtf8 } from './read-envelope.ts'
 

@@ -1,4 +1,4 @@
-import type { DataPath } from './json-text.ts'
+import type { DataPath } from '../errors/show-path.ts'
 
 /** What `JSON.stringify` refused, and where it is. */
 export interface Unwritable {

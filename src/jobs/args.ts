@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { MillraceError } from '../errors/millrace-error.ts'
+import { describeIssues, listProblems } from '../errors/schema-issues.ts'
 
 /** Longest args as JSON, in UTF-16 code units: 1 Mi. Larger things belong in a table of their own; args point to them. */
 export const MAX_ARGS_LENGTH = 1_048_576
@@ -48,7 +49,8 @@ export function decodeArgs<Output>(
   schema: StandardSchemaV1<unknown, Output>,
   text: string,
 ): Output {
-  const result = schema['~standard'].validate(JSON.parse(text) as unknown)
+  const args: unknown = JSON.parse(text)
+  const result = schema['~standard'].validate(args)
   if (result instanceof Promise) {
     // Nobody will look at its outcome.
     result.catch(() => {})
@@ -58,20 +60,19 @@ export function decodeArgs<Output>(
       { details: { kind } },
     )
   }
-  if (result.issues !== undefined) throw invalidArgs(kind, result.issues)
+  if (result.issues !== undefined) throw invalidArgs(kind, result.issues, args)
   return result.value
 }
 
-const ISSUES_SHOWN = 10
-
-function invalidArgs(kind: string, issues: readonly StandardSchemaV1.Issue[]): MillraceError {
-  const lines = issues.slice(0, ISSUES_SHOWN).map(({ path, message }) => {
-    const keys = (path ?? []).map((part) => String(typeof part === 'object' ? part.key : part))
-    return `  - ${keys.length === 0 ? 'args' : keys.join('.')}: ${message}`
-  })
+function invalidArgs(
+  kind: string,
+  issues: readonly StandardSchemaV1.Issue[],
+  args: unknown,
+): MillraceError {
+  const problems = describeIssues(issues, args, 'args')
   return new MillraceError(
     'E_EVENT_INVALID',
-    `args of job '${kind}' do not match its schema:\n${lines.join('\n')}`,
+    `args of job '${kind}' do not match its schema:\n${listProblems(problems, issues.length)}`,
     { details: { kind, issues: issues.length } },
   )
 }

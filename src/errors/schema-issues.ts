@@ -1,12 +1,12 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { showPath } from './json-text.ts'
+import { showPath } from './show-path.ts'
 
 const ISSUES_SHOWN = 10
 const MESSAGE_LIMIT = 200
 
 /** What does not match, and where. */
 export interface DataProblem {
-  /** `data.items[3].name` */
+  /** `data.items[3].name`; begins with `root`. */
   readonly path: string
   readonly message: string
 }
@@ -18,12 +18,13 @@ export interface DataProblem {
 export function describeIssues(
   issues: readonly StandardSchemaV1.Issue[],
   data: unknown,
+  root = 'data',
 ): DataProblem[] {
   return issues.slice(0, ISSUES_SHOWN).map((issue) => {
     const path = (issue.path ?? []).map((segment) =>
       typeof segment === 'object' ? segment.key : segment,
     )
-    return { path: showPath(path), message: withoutValue(issue.message, valueAt(data, path)) }
+    return { path: showPath(path, root), message: withoutValue(issue.message, valueAt(data, path)) }
   })
 }
 
