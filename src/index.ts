@@ -1,8 +1,12 @@
 export {
   inTransaction,
+  type Applied,
   type Apply,
+  type ApplyBatchContext,
   type ApplyContext,
   type InTransaction,
+  type InTransactionBatch,
+  type Prepare,
 } from './bridge/in-transaction.ts'
 export type {
   InsertOptions,
@@ -23,7 +27,13 @@ export {
   type OnOptions,
   type StartPosition,
 } from './consumer/application.ts'
-export { skip, type HandlerDefinition, type RecordContext, type Skip } from './consumer/handler.ts'
+export {
+  skip,
+  type HandlerDefinition,
+  type PreparedRecord,
+  type RecordContext,
+  type Skip,
+} from './consumer/handler.ts'
 export { CancelReason, StopReason, TimeoutReason } from './core/abort.ts'
 export type { BackoffOptions } from './core/backoff.ts'
 export type { Clock } from './core/clock.ts'

@@ -1,4 +1,5 @@
-import { Wakes, writer, type WriterEnvironment } from '../bridge/millrace-transaction.ts'
+import { writer, type WriterEnvironment } from '../bridge/millrace-transaction.ts'
+import { directSink, Wakes } from '../bridge/sink.ts'
 import type { EventDefinition } from '../events/event.ts'
 import type { EventPublisher } from '../jobs/event-publisher.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -15,7 +16,11 @@ export function eventPublisher(env: WriterEnvironment): EventPublisher {
         ...(meta.traceparent === undefined ? {} : { traceparent: meta.traceparent }),
       }
       const publish = async (db: Queryable): Promise<void> => {
-        await writer(env, db, cause, wakes).publish(definition as EventDefinition, data, options)
+        await writer(env, directSink(env, db, wakes), cause).publish(
+          definition as EventDefinition,
+          data,
+          options,
+        )
       }
       if (tx === undefined) {
         await transaction(env.pool, env.core, publish)

@@ -1,6 +1,5 @@
 import { discardedJobsToDeadLetters } from '../bridge/discarded-jobs.ts'
 import {
-  Wakes,
   millraceTransaction,
   writer,
   type InsertOptions,
@@ -9,6 +8,7 @@ import {
   type Writer,
 } from '../bridge/millrace-transaction.ts'
 import type { OnFinished } from '../jobs/finished.ts'
+import { directSink, Wakes } from '../bridge/sink.ts'
 import { Consumer } from '../consumer/consumer.ts'
 import { createCore, type Core } from '../core/core.ts'
 import type { EventDefinition } from '../events/event.ts'
@@ -107,7 +107,9 @@ export async function start(options: StartOptions): Promise<Millrace> {
     core.logger.warn({ error }, 'an idle database connection broke')
   // What says that this process lives must not wait behind its handlers for a connection.
   const control =
-    typeof options.database === 'string' ? createPool(options.database, { max: 2 }) : pool
+    typeof options.database === 'string'
+      ? createPool(options.database, { max: 2, statementMs: 5_000 })
+      : pool
   const pools = [...new Set([pool, control])]
   for (const one of pools) one.on('error', onPoolError)
   const endOutliving = outliveBrokenConnections(pool)
@@ -213,7 +215,7 @@ async function run(
     tx: Queryable | undefined,
     write: (through: Writer) => Promise<T>,
   ): Promise<T> {
-    if (tx !== undefined) return write(writer(env, tx, {}, new Wakes()))
+    if (tx !== undefined) return write(writer(env, directSink(env, tx, new Wakes()), {}))
     return transaction(pool, core, (own) => write(millraceTransaction(env, own, {})))
   }
   const millrace: Millrace = {

@@ -1,32 +1,51 @@
-import type { HandlerDefinition, RecordContext, Skip } from '../consumer/handler.ts'
+import type { HandlerDefinition, PreparedRecord, RecordContext, Skip } from '../consumer/handler.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
 import { JobWaker } from '../jobs/wake.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import {
   millraceTransaction,
+  type Cause,
   type MillraceTransaction,
   type WriterEnvironment,
 } from './millrace-transaction.ts'
+import { BatchSinks } from './sink.ts'
 
 /** What `apply` is told: the record, and the transaction that also moves the position. */
 export interface ApplyContext extends RecordContext {
+  /**
+   * The transaction of the batch. What it publishes and inserts is checked at once, and written for all of the batch
+   * together, before the position moves.
+   */
   readonly tx: MillraceTransaction
 }
+
+/** What `applyBatch` is told. */
+export interface ApplyBatchContext {
+  readonly application: string
+  readonly handler: string
+  /** As in {@link ApplyContext}. */
+  readonly tx: MillraceTransaction
+}
+
+/** What a handler gives back: nothing, or that there is nothing to do. */
+export type Applied = void | undefined | Skip
 
 /** A record's effect in this database. */
 export type Apply<E, P> = (
   event: E,
   prepared: P,
   context: ApplyContext,
-) => void | Skip | Promise<void | Skip>
+) => Applied | Promise<Applied>
+
+/**
+ * Looks things up, anywhere; writes nowhere. Runs outside the transaction, over several keys at once, in order within a
+ * key. What it returns is given to `apply`; it may {@link skip}.
+ */
+export type Prepare<E, P> = (event: E, context: RecordContext) => P | Skip | Promise<P | Skip>
 
 /** Handles a record in the transaction that moves the position. */
 export interface InTransaction<E, P> {
-  /**
-   * Looks things up, anywhere; writes nowhere. Runs outside the transaction, over several keys at once, in order within
-   * a key. What it returns is given to `apply`; it may {@link skip}.
-   */
-  readonly prepare: (event: E, context: RecordContext) => P | Skip | Promise<P | Skip>
+  readonly prepare: Prepare<E, P>
   /**
    * Writes to this database only, through `context.tx`, and reads nothing elsewhere. Its effects happen once: they are
    * committed together with the position, or not at all.
@@ -34,45 +53,89 @@ export interface InTransaction<E, P> {
   readonly apply: Apply<E, P>
 }
 
-/** Handles a record in the transaction that moves the position: first `prepare`, then `apply`. */
+/** Handles all records of a batch with statements of its own for all of them. */
+export interface InTransactionBatch<E, P> {
+  /** Default: nothing is prepared. */
+  readonly prepare?: Prepare<E, P>
+  /**
+   * As `apply`, but called once with all records of the batch, in offset order. When it fails, the batch is halved until
+   * the record is found.
+   */
+  readonly applyBatch: (
+    records: readonly PreparedRecord<E, P>[],
+    context: ApplyBatchContext,
+  ) => Promise<void>
+}
+
+/** Handles a record in the transaction that moves the position: first `prepare`, then `apply` or `applyBatch`. */
 export function inTransaction<E extends ReceivedEvent<string, unknown>, P>(
-  handler: InTransaction<E, P>,
+  handler: InTransaction<E, P> | InTransactionBatch<E, P>,
 ): HandlerDefinition<E>
 /** Short for `apply` alone. */
 export function inTransaction<E extends ReceivedEvent<string, unknown>>(
-  apply: (event: E, context: ApplyContext) => void | Skip | Promise<void | Skip>,
+  apply: (event: E, context: ApplyContext) => Applied | Promise<Applied>,
 ): HandlerDefinition<E>
 export function inTransaction<E extends ReceivedEvent<string, unknown>, P>(
   handler:
     | InTransaction<E, P>
-    | ((event: E, context: ApplyContext) => void | Skip | Promise<void | Skip>),
+    | InTransactionBatch<E, P>
+    | ((event: E, context: ApplyContext) => Applied | Promise<Applied>),
 ): HandlerDefinition<E> {
   return {
     defaultName: undefined,
     bind: (environment) => {
       const env = { ...environment, waker: new JobWaker(environment) }
+      const sinks = new BatchSinks(env)
+      const told = (event: E, context: RecordContext, tx: Transaction): ApplyContext =>
+        applyContext(context, () => millraceTransaction(env, tx, causeOf(event), sinks.of(tx)))
+      if (typeof handler === 'function') {
+        return {
+          disposition: 'done',
+          apply: (event, _prepared, context, tx) => handler(event, told(event, context, tx)),
+        }
+      }
+      const { prepare } = handler
       return {
         disposition: 'done',
-        ...(typeof handler === 'function'
-          ? {}
-          : { prepare: (event: E, context: RecordContext) => handler.prepare(event, context) }),
-        apply(event: E, prepared: unknown, context: RecordContext, tx: Transaction) {
-          const told = applyContext(env, event, context, tx)
-          return typeof handler === 'function'
-            ? handler(event, told)
-            : handler.apply(event, prepared as P, told)
-        },
+        ...(prepare === undefined ? {} : { prepare }),
+        ...('apply' in handler
+          ? {
+              apply: (event: E, prepared: unknown, context: RecordContext, tx: Transaction) =>
+                handler.apply(event, prepared as P, told(event, context, tx)),
+            }
+          : { applyBatch: batched(handler, env, sinks) }),
       }
     },
   }
 }
 
-function applyContext(
+function batched<E, P>(
+  { applyBatch }: InTransactionBatch<E, P>,
   env: WriterEnvironment,
-  event: ReceivedEvent<string, unknown>,
-  context: RecordContext,
-  tx: Transaction,
-): ApplyContext {
+  sinks: BatchSinks,
+): (records: readonly PreparedRecord<E, unknown>[], tx: Transaction) => Promise<void> {
+  return async (records, tx) => {
+    const first = records[0]
+    if (first === undefined) return
+    const { application, handler } = first.context
+    // Many causes are none: what the batch writes begins a chain of its own, unless the caller names one.
+    await applyBatch(records as readonly PreparedRecord<E, P>[], {
+      application,
+      handler,
+      tx: millraceTransaction(env, tx, {}, sinks.of(tx)),
+    })
+  }
+}
+
+function causeOf(event: ReceivedEvent<string, unknown>): Cause {
+  return {
+    correlationId: event.correlationId,
+    causationId: event.id,
+    ...(event.traceparent === null ? {} : { traceparent: event.traceparent }),
+  }
+}
+
+function applyContext(context: RecordContext, makeTx: () => MillraceTransaction): ApplyContext {
   let given: MillraceTransaction | undefined
   return {
     application: context.application,
@@ -88,11 +151,7 @@ function applyContext(
       return context.logger
     },
     get tx() {
-      given ??= millraceTransaction(env, tx, {
-        correlationId: event.correlationId,
-        causationId: event.id,
-        ...(event.traceparent === null ? {} : { traceparent: event.traceparent }),
-      })
+      given ??= makeTx()
       return given
     },
   }

@@ -1,15 +1,14 @@
 import type { Core } from '../core/core.ts'
 import { encodeEvents, type EncodeOptions } from '../events/encode.ts'
 import type { EventDefinition } from '../events/event.ts'
-import { insertJobs } from '../jobs/insert.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
 import { newJob, type NewJobOptions } from '../jobs/new-job.ts'
-import type { JobWaker, QueueWake } from '../jobs/wake.ts'
-import type { Log } from '../log/port.ts'
-import { wakeLog } from '../log/wake.ts'
+import type { JobWaker } from '../jobs/wake.ts'
+import type { Log, NewRecord } from '../log/port.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { Transaction } from '../postgres/transaction.ts'
+import { directSink, Wakes, type Sink } from './sink.ts'
 
 /** Options of publishing an event. */
 export type PublishOptions = EncodeOptions
@@ -50,6 +49,11 @@ export interface Writer {
     args: readonly NoInfer<I>[],
     options?: InsertOptions,
   ): Promise<string[]>
+  /**
+   * Appends records as they are, bytes and headers, to topics that others define: what a source of foreign records does.
+   * @throws E_LOG_UNKNOWN_TOPIC
+   */
+  append(records: readonly NewRecord[]): Promise<void>
 }
 
 /** A transaction with everything that millrace can write in it. */
@@ -70,47 +74,15 @@ export interface WriterEnvironment {
   readonly waker: JobWaker
 }
 
-/** What was written, and so whom to wake once it is committed. */
-export class Wakes {
-  readonly #topics = new Set<string>()
-  readonly #queues: QueueWake[] = []
-
-  topic(id: string): void {
-    this.#topics.add(id)
-  }
-
-  queues(wakes: readonly QueueWake[]): void {
-    this.#queues.push(...wakes)
-  }
-
-  /** Wakes everybody. A lost wake-up costs a poll, so its failure is nobody's. */
-  async send({ core, pool, waker }: WriterEnvironment): Promise<void> {
-    waker.wake(this.#queues)
-    try {
-      if (this.#topics.size > 0) await wakeLog(pool, [...this.#topics])
-    } catch (error) {
-      core.logger.debug({ error }, 'no wake-up sent; polling finds it')
-    }
-    this.#topics.clear()
-    this.#queues.length = 0
-  }
-}
-
-/** Writes through `db`, whatever that is; tells `wakes` whom to wake afterwards. */
-export function writer(env: WriterEnvironment, db: Queryable, cause: Cause, wakes: Wakes): Writer {
-  const { core, log } = env
+/** Writes into `sink`; everything it writes has the same cause. */
+export function writer({ core }: WriterEnvironment, sink: Sink, cause: Cause): Writer {
   async function publishAll(
     definition: EventDefinition,
     data: readonly unknown[],
     options: PublishOptions,
   ): Promise<string[]> {
-    if (data.length === 0) return []
-    const encoded = await encodeEvents(core, definition, data, {
-      ...cause,
-      ...options,
-    })
-    const appended = await log.append(encoded, { tx: db })
-    for (const { topicId } of appended) wakes.topic(topicId)
+    const encoded = await encodeEvents(core, definition, data, { ...cause, ...options })
+    await sink.append(encoded)
     return encoded.map(({ id }) => id)
   }
   async function insertAll(
@@ -118,11 +90,9 @@ export function writer(env: WriterEnvironment, db: Queryable, cause: Cause, wake
     args: readonly unknown[],
     options: InsertOptions,
   ): Promise<string[]> {
-    if (args.length === 0) return []
     const jobs = args.map((one) => newJob(core, definition, one, { ...options, meta: cause }))
-    const inserted = await insertJobs(db, jobs)
-    wakes.queues(inserted.wakes)
-    return [...inserted.ids]
+    await sink.insert(jobs)
+    return jobs.map(({ id }) => id)
   }
   return {
     publish: async (definition, data, options = {}) =>
@@ -131,6 +101,7 @@ export function writer(env: WriterEnvironment, db: Queryable, cause: Cause, wake
     insert: async (definition, args, options = {}) =>
       (await insertAll(definition, [args], options))[0] as string,
     insertMany: (definition, args, options = {}) => insertAll(definition, args, options),
+    append: (records) => sink.append(records),
   }
 }
 
@@ -139,8 +110,13 @@ export function millraceTransaction(
   env: WriterEnvironment,
   tx: Transaction,
   cause: Cause,
+  sink: Sink = directSink(env, tx, wakesAfter(env, tx)),
 ): MillraceTransaction {
+  return { query: (text, values) => tx.query(text, values), ...writer(env, sink, cause) }
+}
+
+function wakesAfter(env: WriterEnvironment, tx: Transaction): Wakes {
   const wakes = new Wakes()
   tx.afterCommit(() => wakes.send(env))
-  return { query: (text, values) => tx.query(text, values), ...writer(env, tx, cause, wakes) }
+  return wakes
 }

@@ -94,6 +94,7 @@ export async function applyItems(
   }
   await failpoint('batch:applied')
   for (const [handler, group] of batched) await handler.run.applyBatch?.(group, tx)
+  await tx.settle()
   await writeDeadLetters(tx, letters)
   // A deferred constraint of the user's tables would else speak only at COMMIT.
   if (applied) await tx.query('/* millrace:constraints */ set constraints all immediate')

@@ -21,9 +21,9 @@ import type { Item, Step } from './step.ts'
  *
  * decode → prepare (over keys at once, outside any transaction) → one transaction: apply, jobs, dead letters, and last
  * of all the compare-and-set of the position. When the transaction fails, it is known in most cases which record it was:
- * what stands before it is committed, then it alone is tried again or set aside, then the rest goes on; a batch with k bad
- * records costs at most two executions of each record. When it is not known (a set-wise statement, a deferred
- * constraint), the batch is halved until it is: about 2·log2(n) further executions for one bad record.
+ * what stands before it is committed, it alone is tried again or set aside, then the rest goes on; a batch with k bad
+ * records costs about two executions of each record. When it is not known (a set-wise statement, a deferred constraint),
+ * it is searched for by halving: about log2(n) + 2 further executions for one bad record.
  */
 export class Batch {
   readonly #scope: BatchScope
@@ -67,42 +67,64 @@ export class Batch {
   async #settle(from: number, to: number): Promise<void> {
     const { env, signal } = this.#scope
     let start = from
-    for (let tries = 1; start < to; ) {
+    // How many to commit next; and, while somebody unknown among them fails, where the range ends that he must be in.
+    let size = to - from
+    let suspectsEnd: number | undefined
+    let lastCulprit: number | undefined
+    // Where to stop next, whatever the size: behind a record that is set aside.
+    let stopAt: number | undefined
+    let tries = 1
+    const setAside = (at: number): void => {
+      // Where failures are close together, the next is expected as close.
+      size = lastCulprit === undefined ? to - start : 2 * (at - lastCulprit)
+      lastCulprit = at
+      suspectsEnd = undefined
+      // What stands before him went well, and is not put at risk again together with what follows.
+      stopAt = at > start ? at + 1 : undefined
+    }
+    while (start < to) {
       throwIfAborted(signal)
       await env.whenAlive(signal)
+      const end = stopAt ?? Math.min(to, start + Math.max(1, size))
       try {
-        await this.#commit(start, to, this.#ends[to - 1] as bigint)
-        return
+        await this.#commit(start, end, this.#ends[end - 1] as bigint)
+        start = end
+        tries = 1
+        if (stopAt !== undefined) stopAt = undefined
+        else if (suspectsEnd !== undefined && start < suspectsEnd) {
+          size = Math.ceil((suspectsEnd - start) / 2)
+        } else {
+          suspectsEnd = undefined
+          size *= 2
+        }
+        continue
       } catch (error) {
         throwIfAborted(signal)
-        const culprits = this.#culprits(error, start, to)
+        const culprits = this.#culprits(error, start, end)
         const attempt = culprits?.[0]?.context.attempt ?? tries
         const decision = decide(error, attempt, env.options.maxAttempts)
         if (decision === 'give-up') throw error
-        if (decision === 'wait' || (culprits === undefined && to - start === 1)) {
+        if (decision === 'wait' || (culprits === undefined && end - start === 1)) {
           // The database's fault, or our own writing failed: nobody's attempt. The records stay where they are.
           await waitBeforeRetry(this.#scope, { attempt: tries, error, what: 'the database' })
           tries += 1
           continue
         }
         if (culprits === undefined) {
-          const middle = start + Math.ceil((to - start) / 2)
-          await this.#settle(start, middle)
-          start = middle
+          suspectsEnd = end
+          stopAt = undefined
+          size = Math.ceil((end - start) / 2)
           continue
         }
         const at = this.#items.findIndex(({ steps }) => steps.includes(culprits[0] as Step))
         if (decision === 'dead-letter') {
           for (const step of culprits) step.failure = { stage: 'apply', error }
-          await this.#settle(start, at + 1)
-          start = at + 1
+          setAside(at)
           continue
         }
         for (const step of culprits) step.context.attempt += 1
-        if (at > start) {
-          await this.#settle(start, at)
-          start = at
-        }
+        if (at > start) await this.#settle(start, at)
+        start = at
         const what = String(culprits[0]?.handler.name)
         await waitBeforeRetry(this.#scope, { attempt, error, what })
       }

@@ -57,7 +57,7 @@ export interface RecordHandler<E, P = unknown> {
     prepared: P,
     context: RecordContext,
     tx: Transaction,
-  ): void | Skip | Promise<void | Skip>
+  ): void | undefined | Skip | Promise<void | undefined | Skip>
   applyBatch?(records: readonly PreparedRecord<E, P>[], tx: Transaction): Promise<void>
 }
 

@@ -214,6 +214,8 @@ export class Ownership {
       if (isMillraceError(error) || (error as { code?: string }).code === '55P03') return []
       throw error
     })
+    // Lapsed meanwhile: what was taken under the old id is nobody's, and the next look takes it anew.
+    if (this.#options.heartbeat.id !== processId) return
     for (const position of owned) this.#hold(processId, position)
   }
 

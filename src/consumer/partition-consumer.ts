@@ -99,6 +99,9 @@ export class PartitionConsumer {
           : 'reading a partition failed; its position is looked at anew',
       )
       return 'lost'
+    } finally {
+      // Takes back a read ahead that nobody waits for any more.
+      this.#draining.abort(new StopReason())
     }
   }
 

@@ -11,20 +11,20 @@ export interface Effects {
    * Publishes an event whose cause is this job.
    * @throws E_EVENT_INVALID
    */
-  publish<Input>(
+  readonly publish: <Input>(
     definition: PublishableEvent<Input>,
     data: NoInfer<Input>,
     options?: PublishOptions,
-  ): Promise<void>
+  ) => Promise<void>
   /**
    * Inserts a job whose cause is this one, and returns its id.
    * @throws E_EVENT_INVALID
    */
-  insert<Input>(
+  readonly insert: <Input>(
     definition: InsertableJob<Input>,
     args: NoInfer<Input>,
     options?: NewJobOptions,
-  ): Promise<string>
+  ) => Promise<string>
 }
 
 /** The transaction of {@link JobContext.transaction}. */
@@ -58,5 +58,5 @@ export interface JobContext extends Effects {
    * @throws E_JOB_STATE when this attempt has already completed the job.
    * @throws E_DB_UNKNOWN_COMMIT
    */
-  transaction<T>(action: (tx: JobTransaction) => Promise<T>): Promise<T>
+  readonly transaction: <T>(action: (tx: JobTransaction) => Promise<T>) => Promise<T>
 }

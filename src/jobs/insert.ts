@@ -11,7 +11,7 @@ import type { JobWaker, QueueWake } from './wake.ts'
 export interface InsertedJobs {
   /** Ids, in the order given. */
   readonly ids: readonly string[]
-  /** What to wake, once it has been committed. Nothing for jobs that are not due yet. */
+  /** What to wake, once it has been committed: queues of jobs without a due time, and a place that none of theirs is below. */
   readonly wakes: readonly QueueWake[]
 }
 
@@ -102,9 +102,11 @@ const DUE_IN: Column = {
 }
 
 /**
- * The statement for these jobs. It gives a place below theirs: the last one drawn before it drew any, read by the main
- * query, which runs before the writing parts do. To return the places themselves would cost a tenth of the whole. Args travel as one text with a line per job: JSON of ours has no line break in it, and to
+ * The statement for these jobs. Args travel as one text with a line per job: JSON of ours has no line break in it, and to
  * split a text is cheaper for both sides than to quote and unquote an array literal.
+ *
+ * It gives a place that none of theirs is below: the last one drawn by anybody before it drew any. The main query reads
+ * that, and PostgreSQL runs it before the writing parts. To return the places themselves cost a quarter more.
  */
 function insertStatement(jobs: readonly NewJob[]): { text: string; values: string[] } {
   const values: string[] = []

@@ -5,21 +5,52 @@ import { classifyDatabaseError } from './sqlstate.ts'
 /** How many connections a process may have at most, without the one that listens. */
 export const DEFAULT_POOL_SIZE = 10
 
+/** Options of {@link createPool}. */
+export interface PoolOptions {
+  /** Most connections. Default 10. */
+  readonly max?: number
+  /** Longest wait for a statement, in milliseconds; then its connection counts as broken. Default 20,000. */
+  readonly statementMs?: number
+}
+
 /**
  * A pool for `url` with the time limits that an unattended process needs: a half-open connection is noticed by TCP
  * keep-alive and by a limit on every statement, instead of hanging for ever.
  */
-export function createPool(url: string, options: { readonly max?: number } = {}): pg.Pool {
-  return new pg.Pool({
+export function createPool(url: string, options: PoolOptions = {}): pg.Pool {
+  const pool = new pg.Pool({
     connectionString: url,
     max: options.max ?? DEFAULT_POOL_SIZE,
     application_name: 'millrace',
     connectionTimeoutMillis: 10_000,
-    query_timeout: 60_000,
+    query_timeout: options.statementMs ?? 20_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     idleTimeoutMillis: 30_000,
   })
+  outliveBrokenConnections(pool)
+  return pool
+}
+
+/**
+ * Gives every connection of `pool` a listener for its `error` that stays; the returned function ends that for connections
+ * not handed out yet.
+ *
+ * Without it, a process that was stopped for a while may die: the server's last reply and its farewell arrive together,
+ * pg hands the connection out for the reply, then emits `error` for the farewell before whoever awaits the connection has
+ * gone on and can listen. Whoever uses the connection learns of the break from its next statement.
+ */
+export function outliveBrokenConnections(pool: pg.Pool): () => void {
+  const heard = new WeakSet<pg.PoolClient>()
+  const onAcquire = (client: pg.PoolClient): void => {
+    if (heard.has(client)) return
+    heard.add(client)
+    client.on('error', () => {})
+  }
+  pool.on('acquire', onAcquire)
+  return () => {
+    pool.off('acquire', onAcquire)
+  }
 }
 
 /**

@@ -55,7 +55,9 @@ export async function migrate(
   const applied: string[] = []
   let failure: Error | undefined
   try {
-    await client.query('/* millrace:migrate-lock */ select pg_advisory_lock($1, $2)', [...LOCK])
+    await client.query(
+      patient('/* millrace:migrate-lock */ select pg_advisory_lock($1, $2)', [...LOCK]),
+    )
     const done = await appliedMigrations(client)
     verify(known, done)
     for (const migration of known.slice(done.length)) {
@@ -124,6 +126,12 @@ function verify(known: readonly Migration[], done: readonly Applied[]): void {
   }
 }
 
+/** A statement that may take as long as it takes, whatever the pool's limit: a day. */
+function patient(text: string, values?: number[]): pg.QueryConfig {
+  const config = { text, query_timeout: 86_400_000 }
+  return values === undefined ? config : { ...config, values }
+}
+
 async function apply(client: pg.PoolClient, migration: Migration): Promise<void> {
   try {
     await client.query('begin')
@@ -131,7 +139,7 @@ async function apply(client: pg.PoolClient, migration: Migration): Promise<void>
     await client.query(`create table if not exists millrace.migration (
       version integer primary key, name text not null, checksum text not null,
       applied_at timestamptz not null default clock_timestamp())`)
-    await client.query(migration.sql)
+    await client.query(patient(migration.sql))
     await client.query(
       'insert into millrace.migration (version, name, checksum) values ($1, $2, $3)',
       [migration.version, migration.name, migration.checksum],

@@ -1,11 +1,19 @@
 import type { Core } from '../core/core.ts'
 import { failpoint } from '../core/failpoint.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
+import { connectError } from './connect.ts'
 import type { Pool, PoolClient } from './pool.ts'
 import type { Queryable, Row } from './queryable.ts'
 
 /** A transaction that is open. It ends when the function it was given to returns or throws. */
 export interface Transaction extends Queryable {
+  /**
+   * Runs `action` once, before the commit, in the order in which they were given: for what is better done for all of the
+   * transaction than for each part of it. An error rolls back.
+   */
+  beforeCommit(action: () => Promise<void>): void
+  /** Does now what {@link beforeCommit} has put off so far. */
+  settle(): Promise<void>
   /** Runs `action` after the commit, and only then. Its errors are logged: the commit cannot be taken back. */
   afterCommit(action: () => void | Promise<void>): void
 }
@@ -33,6 +41,7 @@ export interface TransactionOptions {
  * An error on COMMIT is a third outcome: when the connection breaks there, the server is asked what became of it, on
  * another connection, until it knows (ending the old backend if it is still at work). Committed: this returns as if
  * nothing had happened. Aborted: the error is thrown, retryable.
+ * @throws E_DB_CONNECT, retryable, when the database cannot be reached or goes away before the commit.
  * @throws E_DB_UNKNOWN_COMMIT if the outcome cannot be found out within `resolveMs`.
  */
 export async function transaction<T>(
@@ -42,7 +51,8 @@ export async function transaction<T>(
   options: TransactionOptions = {},
 ): Promise<T> {
   const timeoutMs = options.timeoutMs ?? 10_000
-  const client = await pool.connect()
+  const client = await pool.connect().catch(throwConnectError)
+  const before: (() => Promise<void>)[] = []
   const after: (() => void | Promise<void>)[] = []
   let broken: Error | undefined
   // A connection that breaks between two statements says so only here; unheard, it would end the process.
@@ -68,12 +78,21 @@ export async function transaction<T>(
     )
     const tx: Transaction = {
       query: <R extends Row>(text: string, values?: readonly unknown[]) =>
-        open ? (client as Queryable).query<R>(text, values) : Promise.reject(closedError()),
+        open
+          ? (client as Queryable).query<R>(text, values).catch(throwConnectError)
+          : Promise.reject(closedError()),
+      beforeCommit: (run) => {
+        before.push(run)
+      },
+      async settle() {
+        for (let run = before.shift(); run !== undefined; run = before.shift()) await run()
+      },
       afterCommit: (run) => {
         after.push(run)
       },
     }
     result = await action(tx)
+    await tx.settle()
     open = false
     mark = await commitMark(client, options.committed === undefined)
   } catch (error) {
@@ -155,6 +174,11 @@ async function commitMark(client: PoolClient, withXid: boolean): Promise<CommitM
   return { ...backend, xid: row.xid ?? undefined }
 }
 
+/** So that whoever catches it can tell our database's absence from anybody else's. */
+function throwConnectError(error: unknown): never {
+  throw connectError(error)
+}
+
 function closedError(): MillraceError {
   return new MillraceError(
     'E_HANDLER',
@@ -215,10 +239,16 @@ async function askOutcome(
   if (committed !== undefined) {
     return (await committed(pool)) ? 'committed' : 'aborted'
   }
-  const { rows } = await pool.query<{ status: string | null; server: string }>(
-    '/* millrace:xact-status */ select pg_xact_status($1::xid8) as status, pg_postmaster_start_time()::text as server',
-    [mark.xid],
-  )
+  const { rows } = await pool
+    .query<{ status: string | null; server: string }>(
+      '/* millrace:xact-status */ select pg_xact_status($1::xid8) as status, pg_postmaster_start_time()::text as server',
+      [mark.xid],
+    )
+    .catch((error: unknown) => {
+      // "In the future": a crash took the id away before anything of it had reached the disk.
+      if ((error as { code?: string }).code !== '22023') throw error
+      return { rows: [{ status: 'aborted', server: '' }] }
+    })
   const row = rows[0]
   if (row?.status === 'aborted' || row?.status === 'in progress') return row.status
   // After a crash of the server an id that never reached the disk may be given out again: then "committed" may speak of

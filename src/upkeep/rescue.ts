@@ -109,7 +109,8 @@ const SQL = `/* millrace:job-rescue */ with fate as materialized (
       case when f.final = 'cancelled' then 'cancelled by an operator' end as reason, 'jobs.' || f.final as metric
   ), kept as (
     insert into millrace.job_history (${KEPT_COLUMNS.replace('crashes, ', '')}, crashes, last_error, state, reason, finished_at)
-    select ${KEPT_COLUMNS.replace('crashes, ', '')}, crashes + case when charged then 1 else 0 end,
+    -- Without the token: it names who ended the job, and the last holder's result, should it still come, is a late one.
+    select ${KEPT_COLUMNS.replace('crashes, ', '').replace(' token,', ' null::uuid,')}, crashes + case when charged then 1 else 0 end,
       coalesce(error::json, last_error), final, reason, clock_timestamp()
     from done
   ), sums as (

@@ -5,7 +5,7 @@ import type { Pool } from '../postgres/pool.ts'
 export async function askedToCancel(pool: Pool, ids: readonly string[]): Promise<string[]> {
   const { rows } = await pool.query<{ id: string }>(
     `/* millrace:job-cancel-asked */ select id from millrace.job
-     where id = any ($1::uuid[]) and state = 'executing' and cancel_asked`,
+     where id = any ($1::uuid[]) and cancel_asked`,
     [plainArray(ids)],
   )
   return rows.map(({ id }) => id)

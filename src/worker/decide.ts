@@ -60,6 +60,18 @@ export function decideReturned(value: unknown, facts: AttemptFacts): AttemptResu
 export function decideThrown(error: unknown, facts: AttemptFacts): AttemptResult {
   if (facts.aborted instanceof CancelReason) return CANCELLED
   if (facts.aborted instanceof StopReason) return INTERRUPTED
+  if (isMillraceError(error) && error.code === 'E_DB_CONNECT') {
+    // Our own database was away: no fault of the job's, so it keeps its attempt.
+    return {
+      result: 'put back',
+      state: 'retryable',
+      waitMs: backoffOf(facts),
+      charged: false,
+      cleared: true,
+      outcome: null,
+      errorJson: JSON.stringify(describeError(error)),
+    }
+  }
   const outcome: AttemptOutcome = facts.aborted instanceof TimeoutReason ? 'timed_out' : 'failed'
   const errorJson = JSON.stringify(describeError(error))
   if (isPermanent(error) || facts.attempt >= facts.maxAttempts) {

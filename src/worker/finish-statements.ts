@@ -8,8 +8,10 @@ import type { Queryable } from '../postgres/queryable.ts'
 import type { ClaimedJob } from './claimed-job.ts'
 import type { CompletedEnd, EndedResult, PutBackResult, Settled } from './result.ts'
 
-// Every statement here is fenced: it names id and token and demands `executing`, so one that comes too late changes
-// nothing. A token stands for one claim, in which a job occurs once; so it stands for the attempt as well.
+// Every statement here is fenced: it names id and token, so one that comes too late changes nothing. A token stands for
+// one claim, in which a job occurs once; so it stands for the attempt as well. That the job is executing need not be said:
+// a constraint keeps it so that only then it has a token. Nor should it, for the planner, whose statistics know nothing of
+// states that last for milliseconds, would take the index of executing jobs for the shortest way.
 
 /** Counts of a statement that moves jobs into the history: `done` has (queue, application, metric). */
 const COUNT_FINISHED = `sums as (
@@ -44,7 +46,7 @@ export async function completeJobs(
   if (!byId) values.push(textArray(jobs.map(({ tid }) => tid)))
   const { rows } = await db.query<{ n: number }>(
     `/* millrace:job-complete */ with done as (
-       ${byId ? COMPLETED_BY_ID : COMPLETED_BY_TID} and j.state = 'executing'
+       ${byId ? COMPLETED_BY_ID : COMPLETED_BY_TID}
        returning j.id, j.kind, j.queue, j.priority, j.attempt, j.max_attempts, j.crashes, j.max_crashes, j.application,
          j.scheduled_at, j.created_at, j.attempted_at, j.process_id, j.token, j.args, j.meta, j.last_error,
          '${METRICS.jobsCompleted}' as metric
@@ -85,7 +87,7 @@ export async function putBackJobs(
          last_error = coalesce(g.error::json, j.last_error),
          token = null, process_id = null, started_at = null
        from given g
-       where j.id = g.id and j.token = g.token and j.state = 'executing' and not j.cancel_asked
+       where j.id = g.id and j.token = g.token and not j.cancel_asked
        returning j.id, j.queue, j.place, j.state, j.attempt + case when g.charged then 0 else 1 end as attempt,
          j.attempted_at, g.ord, g.token, g.process_id, g.outcome, g.error, g.now
      ), noted as (
@@ -131,7 +133,7 @@ export async function endJobs(
        delete from millrace.job j
        using unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
          u(id, token, state, outcome, error, reason)
-       where j.id = u.id and j.token = u.token and j.state = 'executing'
+       where j.id = u.id and j.token = u.token
        returning j.*, u.state as final, u.outcome, u.error, u.reason, 'jobs.' || u.state as metric
      ), kept as (
        insert into millrace.job_history (${KEPT_COLUMNS}, last_error, state, reason, finished_at)

@@ -18,7 +18,7 @@ export async function whyAbsent(
   const { rows } = await db.query<{ ord: string; absence: Absence }>(
     `/* millrace:job-absent */ select u.ord, case
          when exists (select from millrace.job j
-           where j.id = u.id and j.token = u.token and j.state = 'executing') then 'held'
+           where j.id = u.id and j.token = u.token) then 'held'
          when exists (select from millrace.job_history h where h.id = u.id and h.token = u.token) then 'ours'
          when exists (select from millrace.job_attempt a
            where a.job_id = u.id and a.token = u.token and a.outcome in ('failed', 'timed_out', 'interrupted')) then 'ours'

@@ -33,6 +33,6 @@ test('comes to rest after all workers died at once, with nothing lost or doubled
     text: `they held ${held} jobs and ended by ${exits.map(({ signal }) => signal).join()}`,
   })
   for (const n of [1, 2, 3]) run.worker({ name: `second-${n}` })
-  await run.quiet(25_000)
+  await run.quiet(40_000)
   await run.pass()
 })

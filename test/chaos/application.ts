@@ -23,6 +23,8 @@ export type Behaviour =
   | 'job-flaky'
   /** The jobs fail for good. */
   | 'job-hopeless'
+  /** One of the jobs ends its process, if that has a trap for it. */
+  | 'job-killer'
   /** Of a type that nobody handles. */
   | 'unhandled'
   /** Not JSON. */
@@ -54,6 +56,7 @@ export const DISPOSITIONS: Readonly<Record<Behaviour, Readonly<Record<string, Di
   'apply-hopeless': { ...ALL_OF('jobs'), [LEDGER]: 'dead' },
   'job-flaky': { ...ALL_OF('jobs'), [LEDGER]: 'done' },
   'job-hopeless': { ...ALL_OF('jobs'), [LEDGER]: 'done' },
+  'job-killer': { ...ALL_OF('jobs'), [LEDGER]: 'done' },
   unhandled: { '*': 'filtered' },
   broken: { '*': 'dead' },
   misshapen: { '*': 'dead' },
@@ -102,6 +105,7 @@ export function chaosApplication(around: Surroundings): Application {
       await around.point('handler:started')
       await callOutside(around, context)
       await around.point('handler:called')
+      if (behaviour === 'job-killer') await around.point('handler:killer')
       failAs(behaviour, context)
     },
   })

@@ -11,6 +11,6 @@ test('finds nothing wrong with a run in which nothing goes wrong', async (t) => 
   const workers = [run.worker(), run.worker()]
   await Promise.all(workers.map((worker) => worker.ready()))
   await run.producer.produce(300)
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   await run.pass()
 })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -162,7 +162,9 @@ export class ChaosRun {
       root === undefined
         ? new URL('./worker.ts', import.meta.url)
         : join(root, 'test', 'chaos', 'worker.ts')
-    const process = spawnNode(this.#t, file, { env: { CHAOS_WORKER: JSON.stringify(config) } })
+    const process = spawnNode(this.#t, file, {
+      env: { CHAOS_WORKER: JSON.stringify(config), NODE_COMPILE_CACHE: compileCache() },
+    })
     cleanup(this.#t, async () => {
       process.kill('SIGKILL')
       await process.exited
@@ -284,6 +286,18 @@ export class ChaosRun {
       })
     }
   }
+}
+
+let cacheDirectory: string | undefined
+
+/** Where the workers of this process keep compiled sources: it halves the time that one needs to start. */
+function compileCache(): string {
+  if (cacheDirectory === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'millrace-chaos-cache-'))
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+    cacheDirectory = made
+  }
+  return cacheDirectory
 }
 
 const LEFT_SQL = `select u.unread, j.jobs, format('%s unread, %s jobs (%s)', u.unread, j.jobs, j.states) as left

@@ -42,7 +42,7 @@ test('keeps every promise while processes and connections are hit at random', as
   }
   over = true
   await Promise.all([load, ...stopped])
-  await run.quiet(30_000)
+  await run.quiet(40_000)
   await run.pass()
 })
 

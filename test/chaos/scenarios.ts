@@ -1,9 +1,16 @@
 import type { TestContext } from 'node:test'
 import { testDatabase } from '../support/database.ts'
-import { eventually } from '../support/wait.ts'
+import { eventually as patiently } from '../support/wait.ts'
 import { CALL, type RECORD } from './application.ts'
 import { ChaosRun } from './chaos-run.ts'
 import type { Trap } from './failpoints.ts'
+
+/** On a busy machine everything takes its time. */
+const PATIENCE = { timeoutMs: 30_000 } as const
+
+async function eventually(check: () => boolean | Promise<boolean>): Promise<void> {
+  await patiently(check, PATIENCE)
+}
 
 // Scenarios that run on the sources as they are, where nothing may be wrong, and on copies with a planted bug, where the
 // checker must find it. Each goes on to its end whatever is wrong, and leaves the judgement to the checker.
@@ -44,7 +51,7 @@ export async function killed(
   }
   await run.worker({ name: 'survivor' }).ready()
   await run.producer.produce(20)
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   return run
 }
 
@@ -68,19 +75,19 @@ export async function stoppedConsumer(
   })
   const at = await zombie.trapped()
   await run.worker({ name: 'peer' }).ready()
-  await eventually(() => allReadBy(run, 'peer'), { timeoutMs: 20_000 })
+  await eventually(() => allReadBy(run, 'peer'))
   zombie.kill('SIGCONT')
   await eventually(() => zombie.logged(SILENT) > 0)
   await run.producer.produce(80)
   // It takes part again, under its new id.
-  await eventually(() => ownsSome(run, 'zombie'), { timeoutMs: 15_000 })
+  await eventually(() => ownsSome(run, 'zombie'))
   await run.producer.produce(40)
   const refusals = zombie.logged(LOST) + zombie.logged(TRIED_AGAIN)
   run.fault('SIGSTOP', 'zombie at batch:before-position', at, {
     seen: refusals > 0,
     text: `its batch was refused ${refusals} times`,
   })
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   return run
 }
 
@@ -96,7 +103,7 @@ export async function fencedConsumer(
     name: 'a consumer fenced by the compare-and-set',
     database: await testDatabase(t),
     partitions: 1,
-    workers: { takeOverMs: 24_000, heartbeatMs: 8_000, transactionTimeoutMs: 10_000 },
+    workers: { takeOverMs: 60_000, heartbeatMs: 20_000, transactionTimeoutMs: 30_000 },
     ...options,
   })
   await run.producer.produce(60, { behaviour: () => 'plain' })
@@ -120,7 +127,7 @@ export async function fencedConsumer(
   zombie.kill('SIGKILL')
   await zombie.exited
   await run.producer.produce(20)
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   return run
 }
 
@@ -145,16 +152,12 @@ export async function stoppedJob(
   const at = await zombie.trapped()
   run.effects.hold(kind)
   await run.worker({ name: 'peer' }).ready()
-  await eventually(async () => run.effects.held > 0 && (await isExecutedBy(run, kind, 'peer')), {
-    timeoutMs: 20_000,
-  })
+  await eventually(async () => run.effects.held > 0 && (await isExecutedBy(run, kind, 'peer')))
   zombie.kill('SIGCONT')
   const lates = async (): Promise<number> =>
     count(run, `select count(*)::int as n from millrace.job_attempt where outcome = 'late'`)
   // Noted as late; or, when the fence has a hole, the job is gone from under the peer's hands.
-  await eventually(async () => (await lates()) > 0 || !(await isExecutedBy(run, kind, 'peer')), {
-    timeoutMs: 20_000,
-  })
+  await eventually(async () => (await lates()) > 0 || !(await isExecutedBy(run, kind, 'peer')))
   const late = await lates()
   run.fault('SIGSTOP', `zombie at ${name}`, at, {
     seen: late > 0,
@@ -162,7 +165,7 @@ export async function stoppedJob(
   })
   run.effects.release()
   await run.producer.produce(20)
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   return run
 }
 
@@ -201,12 +204,11 @@ export async function stoppedAndDiscarded(
         `select count(*)::int as n from millrace.job_history where kind = $1 and state = 'discarded'`,
         [CALL],
       )) > 0,
-    { timeoutMs: 20_000 },
   )
   zombie.kill('SIGCONT')
   const lates = async (): Promise<number> =>
     count(run, `select count(*)::int as n from millrace.job_attempt where outcome = 'late'`)
-  await eventually(async () => (await lates()) > 0, { timeoutMs: 10_000 }).catch(() => {
+  await eventually(async () => (await lates()) > 0).catch(() => {
     // The fault's entry says that it was not seen.
   })
   run.fault('SIGSTOP', 'zombie at handler:called', at, {
@@ -214,7 +216,7 @@ export async function stoppedAndDiscarded(
     text: `${await lates()} results were noted as late`,
   })
   await run.producer.produce(20)
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   return run
 }
 
@@ -246,11 +248,10 @@ export async function upkeepReplaced(
         run,
         `select count(*)::int as n from observer.job_change where from_state = 'executing' and to_state = 'available'`,
       )) > 0,
-    { timeoutMs: 20_000 },
   )
   run.fault('SIGKILL', 'leader', at, { seen: signal === 'SIGKILL', text: `ended by ${signal}` })
   run.effects.release()
-  await run.quiet(20_000)
+  await run.quiet(40_000)
   return run
 }
 

@@ -63,6 +63,6 @@ test('finds out what became of a COMMIT, whichever way it was lost', async (t) =
       })
     }
   }
-  await run.quiet(30_000)
+  await run.quiet(40_000)
   await run.pass()
 })

@@ -1,4 +1,5 @@
 // One worker process of a scenario. What it is to do stands in CHAOS_WORKER, as JSON; what it says are lines of JSON.
+import { flushCompileCache } from 'node:module'
 import { start } from '../../src/app/start.ts'
 import { jsonLogger } from '../../src/telemetry/json-logger.ts'
 import { chaosApplication } from './application.ts'
@@ -41,4 +42,8 @@ const millrace = await start({
 process.once('SIGTERM', () => {
   void millrace.stop().then(() => say('stopped'))
 })
+// Whoever started it is gone, so nobody is left to end it.
+process.stdin.resume().once('end', () => process.exit(1))
 say('ready')
+// Most workers are killed before they could leave it to the next one.
+flushCompileCache()

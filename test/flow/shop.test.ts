@@ -43,12 +43,12 @@ async function isThere(path: string): Promise<boolean> {
 
 it('makes every purchase one order with its events, commission and mail, or a dead letter', async (t) => {
   const { home, database, shop, finish } = await setup(t)
-  const first = shop(['--rate', '500', '--for', '5s'])
+  const first = shop(['--rate', '500', '--for', '3s'])
   assert.deepEqual(await first.exited, { code: 0, signal: null }, first.stderr)
   const last = await finish()
   const expected = await audit(database.pool, home)
   auditFigures(last, expected)
-  assert.ok(expected.purchases > 1_000, `${expected.purchases} purchases in 5 s`)
+  assert.ok(expected.purchases > 400, `${expected.purchases} purchases in 3 s`)
   const kinds = new Set(expected.broken.map((number) => breakageOf(number)))
   assert.equal(kinds.size, 3, 'all kinds of broken purchases came')
 })
@@ -104,7 +104,7 @@ it('goes on where it was stopped and where it was killed, and neither loses nor 
 
 it('finishes what is on the way after one Ctrl-C, and ends with 0', async (t) => {
   const { home, database, shop } = await setup(t)
-  const running = shop([], { launcher: true })
+  const running = shop(['--rate', '20'], { launcher: true })
   await running.line(({ mails }) => mails > 20)
   running.kill('SIGINT')
   assert.deepEqual(await running.exited, { code: 0, signal: null }, running.stderr)
@@ -211,7 +211,7 @@ it('can be stopped while its database is away, and goes on later', async (t) => 
     const began = performance.now()
     running.kill('SIGTERM')
     assert.equal((await running.exited).code, 0, running.stderr)
-    assert.ok(performance.now() - began < 15_000, running.stderr)
+    assert.ok(performance.now() - began < 30_000, running.stderr)
   } finally {
     await admin.query(`alter database ${database.name} allow_connections true`)
     await admin.end()

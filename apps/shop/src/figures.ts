@@ -68,13 +68,18 @@ export class FigureReader {
     return this.#reading
   }
 
-  /** The same, but never later than after `patienceMs`: as last known, while a slow database has not answered. */
-  async readWithin(patienceMs: number): Promise<Figures> {
+  /** The same; undefined when the database has not answered after this time. */
+  async readWithin(patienceMs: number): Promise<Figures | undefined> {
     const late = new AbortController()
     const timeout = sleep(patienceMs, undefined, { signal: late.signal }).catch(() => undefined)
     const figures = await Promise.race([this.read(), timeout])
     late.abort()
-    return figures ?? this.#known(performance.now() - this.#lastAt > SILENT_MS ? 'down' : 'up')
+    return figures
+  }
+
+  /** The figures as last known. A database that has been silent for long counts as down. */
+  lastKnown(): Figures {
+    return this.#known(performance.now() - this.#lastAt > SILENT_MS ? 'down' : 'up')
   }
 
   #known(database: Figures['database']): Figures {

@@ -11,6 +11,8 @@ import { StopRequests } from './stop-requests.ts'
 import { talk, type Talk } from './talk.ts'
 import { liveSummary } from './terminal.ts'
 
+const LINGER_MS = 1_000
+
 /** Runs the command line; gives the exit code. */
 async function main(args: readonly string[]): Promise<number> {
   const commandLine = parseCommandLine(args)
@@ -133,3 +135,5 @@ function version(): string {
 }
 
 process.exitCode = await main(process.argv.slice(2))
+// What still waits for a database that is gone must not keep the process.
+setTimeout(() => process.exit(), LINGER_MS).unref()

@@ -31,7 +31,7 @@ export interface ShopEnvironment {
 const SECOND_MS = 1_000
 /** How long draining goes on while there is progress, and without any. */
 const DRAIN_MS = 15_000
-const NO_PROGRESS_MS = 2_000
+const NO_PROGRESS_MS = 4_000
 const LOOK_MS = 100
 const STOP_MS = 5_000
 /** After a crash the next start waits for this long before it takes over what was being read. */
@@ -86,10 +86,10 @@ async function lastFigures(
   reader: FigureReader,
   onFigures: ShopEnvironment['onFigures'],
 ): Promise<Figures> {
-  const before = await reader.read()
+  const before = (await reader.readWithin(SECOND_MS)) ?? reader.lastKnown()
   await millrace.stop()
-  const after = await reader.read()
-  const last = after.database === 'up' ? after : before
+  const after = await reader.readWithin(SECOND_MS)
+  const last = after?.database === 'up' ? after : before
   onFigures(last, true)
   return last
 }
@@ -102,7 +102,7 @@ async function tick(
   signal: AbortSignal,
 ): Promise<void> {
   for (let due = performance.now(); !signal.aborted; ) {
-    const figures = await reader.readWithin(SECOND_MS - LOOK_MS)
+    const figures = (await reader.readWithin(SECOND_MS - LOOK_MS)) ?? reader.lastKnown()
     onFigures(figures, false)
     if (figures.database === 'down') await database.revive()
     const now = performance.now()
@@ -118,9 +118,10 @@ async function untilNothingIsOnTheWay(reader: FigureReader): Promise<void> {
   let moved = performance.now()
   let before = ''
   for (;;) {
-    const { database, lag, backlog, handled, jobsCompleted } = await reader.read()
+    const figures = await reader.readWithin(SECOND_MS)
     const now = performance.now()
-    if (database === 'up' && lag === 0 && backlog === 0) return
+    if (figures?.database === 'up' && figures.lag === 0 && figures.backlog === 0) return
+    const { lag, backlog, handled, jobsCompleted } = figures ?? reader.lastKnown()
     const progress = `${lag} ${backlog} ${handled} ${jobsCompleted}`
     if (progress !== before) moved = now
     before = progress

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { describe, it } from 'node:test'
+import { checkListening } from '../../../src/app/doctor-database.ts'
+import { createCore } from '../../../src/core/core.ts'
+import { testDatabase } from '../../support/database.ts'
 import { cliWithDatabase } from './run-cli.ts'
 
 interface DoctorDocument {
@@ -120,7 +123,7 @@ describe('millrace doctor', () => {
     assert.match(stdout, /^✗ history +no partition for today: job_history_\d{8}/m)
   })
 
-  it('warns about settings that lose commits, and about a session that holds everybody back', async (t) => {
+  it('warns about a setting that loses commits, and fails for an isolation that the log cannot work in', async (t) => {
     const cli = await cliWithDatabase(t)
     await cli.pool.query(`alter database ${cli.name} set synchronous_commit = off`)
     await cli.pool.query(
@@ -140,6 +143,27 @@ describe('millrace doctor', () => {
     const { code, stdout } = await cli.run(['doctor'])
     assert.equal(code, 1)
     assert.match(stdout, /^✗ migrations +0 applied, \d+ pending[^]*fix: millrace migrate/m)
+  })
+})
+
+describe('the notifications that the doctor sends itself', () => {
+  it('are missed when a pooler swallows them', async (t) => {
+    const { pool } = await testDatabase(t)
+    // A pooler in transaction mode takes LISTEN, and gives the session to somebody else.
+    const pooled = {
+      query: (text: string, values: unknown[]) => pool.query(text, values),
+      async connect() {
+        const client = await pool.connect()
+        const query = client.query.bind(client) as (text: string) => Promise<unknown>
+        const swallowing = (text: string): Promise<unknown> =>
+          query(/listen/.test(text) ? 'select 1' : text)
+        return Object.assign(client, { query: swallowing })
+      },
+    }
+    const [check] = await checkListening(createCore(), pooled as unknown as typeof pool, 300)
+    assert.equal(check?.state, 'warning')
+    assert.match(check?.found ?? '', /a pooler in transaction mode swallows them/)
+    assert.match(check?.fix ?? '', /session mode/)
   })
 })
 

@@ -9,6 +9,9 @@ const MILLRACE = import.meta.resolve('../../../src/index.ts')
 const CONFIG = import.meta.resolve('../../../src/app/config.ts')
 const ZOD = import.meta.resolve('zod')
 
+/** Far more than it takes, for a machine that is busy with other tests. */
+const PATIENCE = { timeoutMs: 60_000 }
+
 /** One application that makes a job of every event; a job takes the time that its event says. */
 const SHOP = `
 import { application, event, job, toJob } from '${MILLRACE}'
@@ -58,9 +61,8 @@ async function startWorker(
     signal: (name) => void child.kill(name),
     exited: once(child, 'close').then(([code]) => code as number | null),
   }
-  // Bounded far above what it takes, for a machine that is busy with other tests.
   const started = (): boolean => running.log.some(({ message }) => message === 'started')
-  await eventually(started, { timeoutMs: 60_000 }).catch((error: unknown) => {
+  await eventually(started, PATIENCE).catch((error: unknown) => {
     throw new Error(`it has not started:\n${stderr}`, { cause: error })
   })
   return running
@@ -88,7 +90,7 @@ describe('millrace start', () => {
     const cli = await setup(t)
     const worker = await startWorker(cli, ['--name', 'w1'])
     await publish(cli, { id: 'a', ms: 1_000 })
-    await eventually(() => worker.lines.includes('begin a'))
+    await eventually(() => worker.lines.includes('begin a'), PATIENCE)
 
     const consumers = await cli.run(['consumers', 'list', '--json'])
     const { items } = JSON.parse(consumers.stdout) as { items: Record<string, unknown>[] }
@@ -125,7 +127,7 @@ describe('millrace start', () => {
     const cli = await setup(t)
     const worker = await startWorker(cli)
     await publish(cli, { id: 'slow', ms: 60_000 })
-    await eventually(() => worker.lines.includes('begin slow'))
+    await eventually(() => worker.lines.includes('begin slow'), PATIENCE)
     worker.signal('SIGINT')
     await eventually(() =>
       worker.log.some(({ message }) => String(message).startsWith('stopping: ')),

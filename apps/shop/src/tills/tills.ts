@@ -20,6 +20,7 @@ const TICK_MS = 50
 const BATCH = 1_000
 /** Wait after a failure, in milliseconds. */
 const TROUBLE_MS = 1_000
+const STOP_MS = 3_000
 
 /**
  * The tills: they write one purchase after the other to a topic that millrace knows nothing of. How far they have come
@@ -39,10 +40,12 @@ export class Tills {
     this.#running ??= this.#run(this.#stopping.signal)
   }
 
-  /** Returns when the transaction at hand has ended. */
+  /** Returns when the transaction at hand has ended, or cannot be ended now: then nobody waits for it. */
   async stop(): Promise<void> {
     this.#stopping.abort()
-    await this.#running
+    const late = new AbortController()
+    await Promise.race([this.#running, pause(STOP_MS, late.signal)])
+    late.abort()
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -84,7 +87,7 @@ export class Tills {
         headers: [],
         ...tillRecord(purchases, first + index),
       }))
-      await millrace.log.append(records, { tx })
+      await tx.append(records)
     })
   }
 }

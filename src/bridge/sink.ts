@@ -1,0 +1,103 @@
+import type { Core } from '../core/core.ts'
+import { insertJobs } from '../jobs/insert.ts'
+import type { NewJob } from '../jobs/new-job.ts'
+import type { JobWaker, QueueWake } from '../jobs/wake.ts'
+import type { Log, NewRecord } from '../log/port.ts'
+import { wakeLog } from '../log/wake.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import type { Transaction } from '../postgres/transaction.ts'
+
+/** Where what is published and inserted goes. Nothing is done for nothing. */
+export interface Sink {
+  append(records: readonly NewRecord[]): Promise<void>
+  insert(jobs: readonly NewJob[]): Promise<void>
+}
+
+interface Environment {
+  readonly core: Core
+  readonly pool: Pool
+  readonly log: Log
+  readonly waker: JobWaker
+}
+
+/** What was written, and so whom to wake once it is committed. */
+export class Wakes {
+  readonly #topics = new Set<string>()
+  readonly #queues: QueueWake[] = []
+
+  topic(id: string): void {
+    this.#topics.add(id)
+  }
+
+  queues(wakes: readonly QueueWake[]): void {
+    this.#queues.push(...wakes)
+  }
+
+  /** Wakes everybody. A lost wake-up costs a poll, so its failure is nobody's. */
+  async send({ core, pool, waker }: Omit<Environment, 'log'>): Promise<void> {
+    waker.wake(this.#queues)
+    try {
+      if (this.#topics.size > 0) await wakeLog(pool, [...this.#topics])
+    } catch (error) {
+      core.logger.debug({ error }, 'no wake-up sent; polling finds it')
+    }
+    this.#topics.clear()
+    this.#queues.length = 0
+  }
+}
+
+/** Writes at once, through `db`; tells `wakes` whom to wake afterwards. */
+export function directSink({ log }: Pick<Environment, 'log'>, db: Queryable, wakes: Wakes): Sink {
+  return {
+    async append(records) {
+      for (const { topicId } of await log.append(records, { tx: db })) wakes.topic(topicId)
+    },
+    async insert(jobs) {
+      wakes.queues((await insertJobs(db, jobs)).wakes)
+    },
+  }
+}
+
+/**
+ * Collects what the records of a batch write, and writes it before the position moves: one statement for all records and
+ * one for all jobs, in the order in which they came.
+ */
+export class BatchSinks {
+  readonly #env: Environment
+  readonly #sinks = new WeakMap<Transaction, Sink>()
+
+  constructor(env: Environment) {
+    this.#env = env
+  }
+
+  /** The sink of a transaction, the same for all that happens in it. */
+  of(tx: Transaction): Sink {
+    const known = this.#sinks.get(tx)
+    if (known !== undefined) return known
+    const records: NewRecord[] = []
+    const jobs: NewJob[] = []
+    const wakes = new Wakes()
+    const direct = directSink(this.#env, tx, wakes)
+    let waiting = false
+    const collect = <T>(into: T[], more: readonly T[]): Promise<void> => {
+      for (const one of more) into.push(one)
+      if (!waiting) {
+        waiting = true
+        tx.beforeCommit(async () => {
+          waiting = false
+          await direct.append(records.splice(0))
+          await direct.insert(jobs.splice(0))
+        })
+      }
+      return Promise.resolve()
+    }
+    const sink: Sink = {
+      append: (more) => collect(records, more),
+      insert: (more) => collect(jobs, more),
+    }
+    this.#sinks.set(tx, sink)
+    tx.afterCommit(() => wakes.send(this.#env))
+    return sink
+  }
+}
