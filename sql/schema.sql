@@ -186,6 +186,7 @@ table millrace.process
   name text not null
   code_version text
   applications text[] not null default '{}'::text[]
+  reads text[] not null default '{}'::text[]
   started_at timestamp with time zone not null default clock_timestamp()
   heartbeat_at timestamp with time zone not null default clock_timestamp()
   expires_at timestamp with time zone not null

@@ -9,6 +9,8 @@ create table millrace.process (
   name          text        not null,
   code_version  text,
   applications  text[]      not null default '{}',
+  -- What of them it reads, as application/topic: while a deploy adds a topic, only those that know it share it out.
+  reads         text[]      not null default '{}',
   started_at    timestamptz not null default clock_timestamp(),
   heartbeat_at  timestamptz not null default clock_timestamp(),
   expires_at    timestamptz not null

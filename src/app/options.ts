@@ -78,7 +78,7 @@ export function checkStartOptions(options: StartOptions): void {
     isUrl || (typeof database === 'object' && typeof database?.query === 'function'),
     'database',
     'a pg pool, or a URL that begins with postgres://',
-    typeof database === 'string' ? 'another text' : database,
+    typeof database === 'string' && database !== '' ? 'another text' : database,
   )
   whole('poolSize', 3, 1_000)
   whole('partitions', 1, 1_024)

@@ -12,17 +12,23 @@ import { directSink, Wakes } from '../bridge/sink.ts'
 import { Consumer } from '../consumer/consumer.ts'
 import { createCore, type Core } from '../core/core.ts'
 import type { EventDefinition } from '../events/event.ts'
+import { ensureHistoryDays } from '../jobs/history-days.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
 import { JobWaker } from '../jobs/wake.ts'
 import type { Log } from '../log/port.ts'
 import { tableLog } from '../log/table-log.ts'
-import { checkConnection, createPool, outliveBrokenConnections } from '../postgres/connect.ts'
+import {
+  checkConnection,
+  createControlPool,
+  createPool,
+  outliveBrokenConnections,
+} from '../postgres/connect.ts'
 import { Listener } from '../postgres/listener.ts'
 import { migrate } from '../postgres/migrate.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { transaction } from '../postgres/transaction.ts'
-import { Heartbeat } from '../process/heartbeat.ts'
+import { Heartbeat, readName } from '../process/heartbeat.ts'
 import { Upkeep } from '../upkeep/upkeep.ts'
 import { Worker } from '../worker/worker.ts'
 import { configuredJobs } from './config.ts'
@@ -106,23 +112,25 @@ export async function start(options: StartOptions): Promise<Millrace> {
   const onPoolError = (error: Error): void =>
     core.logger.warn({ error }, 'an idle database connection broke')
   // What says that this process lives must not wait behind its handlers for a connection.
-  const control =
-    typeof options.database === 'string'
-      ? createPool(options.database, { max: 2, statementMs: 5_000 })
-      : pool
-  const pools = [...new Set([pool, control])]
-  for (const one of pools) one.on('error', onPoolError)
+  const statementMs = Math.min(5_000, Math.floor((options.takeOverMs ?? 15_000) / 3))
+  const control = createControlPool(pool, statementMs)
+  for (const one of [pool, control]) one.on('error', onPoolError)
   const endOutliving = outliveBrokenConnections(pool)
   const undo: (() => Promise<void>)[] = [
     async () => {
       endOutliving()
-      if (typeof options.database === 'string') await Promise.all(pools.map((one) => one.end()))
+      if (typeof options.database === 'string') await pool.end()
       else pool.off('error', onPoolError)
+      await control.end()
     },
   ]
   try {
     await checkConnection(pool)
     if (options.migrate !== false) await migrate(pool)
+    await ensureHistoryDays({ core, pool }).catch((error: unknown) => {
+      // Somebody else is at it, or a day is missing that the first to need it makes.
+      core.logger.debug({ error }, 'the days of history could not be made ahead just now')
+    })
     return await run(options, core, pool, control, undo)
   } catch (error) {
     for (const step of undo.toReversed()) await step().catch(() => {})
@@ -155,6 +163,7 @@ async function run(
     core,
     pool: control,
     applications: applications.map(({ name }) => name),
+    reads: applications.flatMap(({ name, topics }) => topics.map((topic) => readName(name, topic))),
     ...(given('name', 'codeVersion', 'takeOverMs', 'heartbeatMs') as object),
   })
   await heartbeat.start()

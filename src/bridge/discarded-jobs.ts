@@ -1,5 +1,5 @@
 import type { Core } from '../core/core.ts'
-import { METRICS, addCounts } from '../counts/counts.ts'
+import { METRICS, addCounts, type CountChange } from '../counts/counts.ts'
 import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter.ts'
 import { describeError, type ErrorDescription } from '../errors/describe.ts'
 import type { FinishedJob } from '../jobs/finished.ts'
@@ -25,19 +25,13 @@ export async function discardedJobsToDeadLetters(
   const discarded = finished.filter(({ state }) => state === 'discarded')
   if (discarded.length === 0) return
   const records = await recordsOf(env, discarded)
-  await writeDeadLetters(
-    tx,
-    discarded.map((job) => deadLetter(env, job, records.get(job.id))),
-  )
   const perApplication = Map.groupBy(discarded, (job) => job.application ?? '')
-  await addCounts(
-    tx,
-    [...perApplication].map(([label, jobs]) => ({
-      metric: METRICS.deadLetters,
-      label,
-      delta: jobs.length,
-    })),
-  )
+  const counts: CountChange[] = []
+  for (const [label, jobs] of perApplication) {
+    const letters = jobs.map((job) => deadLetter(env, job, records.get(job.id)))
+    counts.push({ metric: METRICS.deadLetters, label, delta: await writeDeadLetters(tx, letters) })
+  }
+  await addCounts(tx, counts)
 }
 
 async function recordsOf(

@@ -80,7 +80,8 @@ export class BatchSinks {
     const wakes = new Wakes()
     const direct = directSink(this.#env, tx, wakes)
     let waiting = false
-    const collect = <T>(into: T[], more: readonly T[]): Promise<void> => {
+    const collect = async <T>(into: T[], more: readonly T[]): Promise<void> => {
+      tx.assertOpen()
       for (const one of more) into.push(one)
       if (!waiting) {
         waiting = true
@@ -90,7 +91,6 @@ export class BatchSinks {
           await direct.insert(jobs.splice(0))
         })
       }
-      return Promise.resolve()
     }
     const sink: Sink = {
       append: (more) => collect(records, more),

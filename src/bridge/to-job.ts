@@ -1,3 +1,4 @@
+import { isThenable } from '../core/thenable.ts'
 import {
   isSkip,
   type HandlerDefinition,
@@ -43,7 +44,7 @@ export function toJob<E extends ReceivedEvent<string, unknown>, I>(
               ? given
               : newJob(core, job, given, { ...options, meta: metaOf(event, context) })
           const given = args(event, context)
-          return given instanceof Promise ? given.then(make) : make(given)
+          return isThenable(given) ? Promise.resolve(given).then(make) : make(given)
         },
         async applyBatch(records, tx) {
           const { wakes } = await insertJobs(

@@ -2,9 +2,9 @@ import { userInfo } from 'node:os'
 import { connectOperator, explainDatabaseError, type Operator } from '../app/operator.ts'
 import type { CommandContext } from './command.ts'
 import type { LoadedConfig } from './config-file.ts'
+import { databaseName } from './database-name.ts'
 import { findDatabase, type DatabaseSearch, type FoundDatabase } from './database-url.ts'
 import { CliError } from './errors.ts'
-import { databaseName } from './redact.ts'
 
 /** A connected operator with what led to it. */
 export interface Connection {

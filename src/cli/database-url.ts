@@ -67,7 +67,7 @@ export async function findDatabase({
       config === undefined
         ? `  a config file: ${join(cwd, 'millrace.config.ts')}, .js or .mjs (there is none)`
         : `  the config file ${config.file} (it names no database)`,
-      `  a running shop: ${CONNECTION_FILE} in ${cwd} and the folders above it (there is none)`,
+      `  a running shop: ${CONNECTION_FILE} in ${cwd} and the folders above it (there is none; in a clone of millrace, npm start opens one)`,
     ].join('\n'),
     { next: 'DATABASE_URL=postgres://user:password@host:5432/database millrace doctor' },
   )

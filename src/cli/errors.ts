@@ -1,8 +1,8 @@
 import { ERROR_CODES, type ErrorCode } from '../errors/codes.ts'
 import { describeError } from '../errors/describe.ts'
 import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
+import { redact } from '../errors/redact.ts'
 import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.ts'
-import { redact } from './redact.ts'
 import { safeJson, safeLine, safeLines } from './safe-text.ts'
 
 /** What can go wrong on the command line only. */

@@ -1,3 +1,5 @@
+import { safeJsonText } from '../core/safe-json-text.ts'
+
 /**
  * What a terminal would act on, or what hides or reorders text: control, format, surrogate, private-use and unassigned
  * characters, and line and paragraph separators. Also what looks like nothing though it counts as a letter.
@@ -5,7 +7,6 @@
 const HOSTILE = /[\p{C}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu
 /** More than this many marks on one letter are no writing; they would climb over the lines above. */
 const MARKS = /(\p{M}{4})\p{M}+/gu
-const HOSTILE_IN_JSON = /[\p{C}\p{Zl}\p{Zp}]/gu
 const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
 /**
@@ -36,14 +37,6 @@ export function safeJson(value: unknown, indent?: number): string {
     indent,
   )
   return safeJsonText(text ?? 'null')
-}
-
-/** `json`, a JSON text, as the same JSON that does nothing to a terminal. */
-export function safeJsonText(json: string): string {
-  // Line breaks come from the indentation; inside strings they are escaped already.
-  return json.replace(HOSTILE_IN_JSON, (character) =>
-    character === '\n' ? character : unicodeEscape(character),
-  )
 }
 
 /** `text` cut to at most `width` terminal cells, with `…` where something is missing. */
@@ -84,12 +77,5 @@ function escape(character: string): string {
   if (named !== undefined) return named
   const code = character.codePointAt(0) as number
   if (code <= 0xff) return `\\x${code.toString(16).padStart(2, '0')}`
-  return code <= 0xffff ? unicodeEscape(character) : `\\u{${code.toString(16)}}`
-}
-
-function unicodeEscape(character: string): string {
-  return Array.from(
-    { length: character.length },
-    (_, index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, '0')}`,
-  ).join('')
+  return code <= 0xffff ? `\\u${code.toString(16).padStart(4, '0')}` : `\\u{${code.toString(16)}}`
 }

@@ -41,7 +41,8 @@ const IDLE_MS = 200
 const LOOKS = 25
 
 /**
- * Records as they come: within a partition in order, over partitions by their time as far as they were read together.
+ * Records as they come: within a partition by their offsets, over partitions by the time of the first record that each
+ * has left, as far as they were read together.
  * Nobody's position is touched.
  * @throws E_LOG_UNKNOWN_TOPIC when the topic asked for is not there.
  */
@@ -114,7 +115,7 @@ async function readOnce(
   cursors: Map<string, Cursor>,
   { follow, onNotice, signal }: TailOptions,
 ): Promise<TailedRecord[]> {
-  const found: TailedRecord[] = []
+  const found: { readonly record: TailedRecord; readonly turn: number }[] = []
   for (let at = 0; at < due.length && !signal.aborted; at += PARTITIONS) {
     const some = due.slice(at, at + PARTITIONS)
     const results = await log.read(
@@ -142,14 +143,17 @@ async function readOnce(
         cursor.offset = next
       } else {
         // What came after the start of a tail that does not follow is not asked for.
-        found.push(...result.records.filter(({ offset }) => follow || offset < cursor.until))
+        let turn = 0
+        for (const record of result.records) {
+          if (!follow && record.offset >= cursor.until) break
+          turn = Math.max(turn, record.timestamp.getTime())
+          found.push({ record, turn })
+        }
         cursor.offset = result.nextOffset
       }
     }
   }
-  return found.sort(
-    (a, b) =>
-      a.timestamp.getTime() - b.timestamp.getTime() ||
-      Number(a.partition === b.partition ? a.offset - b.offset : 0n),
-  )
+  // To sort by the latest time so far in each partition is to merge the partitions by their heads, and the sort is stable:
+  // a record older than the one before it in its partition comes right after that one.
+  return found.sort((a, b) => a.turn - b.turn).map(({ record }) => record)
 }

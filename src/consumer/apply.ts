@@ -1,5 +1,7 @@
 import { TimeoutReason } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
+import { isThenable } from '../core/thenable.ts'
+import { within } from '../core/within.ts'
 import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter.ts'
 import { describeError } from '../errors/describe.ts'
 import type { LogRecord } from '../log/port.ts'
@@ -22,7 +24,7 @@ type EventFacts = NewDeadLetter['event'] & {
  * `onStep` is told whose function is being called, and `undefined` when nobody's is: so the caller knows whose error it was.
  */
 export async function applyItems(
-  { env, position }: BatchScope,
+  { env, position, signal }: BatchScope,
   tx: Transaction,
   items: readonly Item[],
   onStep: (step: Step | undefined) => void,
@@ -85,7 +87,7 @@ export async function applyItems(
         applied = true
         onStep(step)
         const result = run.apply?.(event, prepared, context, tx)
-        const value = result instanceof Promise ? await context.within(result, left()) : result
+        const value = isThenable(result) ? await context.within(result, left()) : result
         onStep(undefined)
         if (isSkip(value)) filter(value.reason)
         else tally[run.disposition] += 1
@@ -93,7 +95,11 @@ export async function applyItems(
     }
   }
   await failpoint('batch:applied')
-  for (const [handler, group] of batched) await handler.run.applyBatch?.(group, tx)
+  for (const [handler, group] of batched) {
+    const result = handler.run.applyBatch?.(group, tx)
+    const timeoutMs = Math.max(0, left())
+    if (isThenable(result)) await within(result, { clock: core.clock, timeoutMs, signal })
+  }
   await tx.settle()
   await writeDeadLetters(tx, letters)
   // A deferred constraint of the user's tables would else speak only at COMMIT.

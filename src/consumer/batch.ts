@@ -1,6 +1,7 @@
 import { TimeoutReason, throwIfAborted } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
 import { METRICS, type CountChange } from '../counts/counts.ts'
+import { thrownError } from '../errors/describe.ts'
 import type { ReadResult } from '../log/port.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { applyItems } from './apply.ts'
@@ -76,7 +77,7 @@ export class Batch {
     let tries = 1
     const setAside = (at: number): void => {
       // Where failures are close together, the next is expected as close.
-      size = lastCulprit === undefined ? to - start : 2 * (at - lastCulprit)
+      size = lastCulprit === undefined ? to - start : Math.max(1, 2 * (at - lastCulprit))
       lastCulprit = at
       suspectsEnd = undefined
       // What stands before him went well, and is not put at risk again together with what follows.
@@ -98,8 +99,9 @@ export class Batch {
           size *= 2
         }
         continue
-      } catch (error) {
+      } catch (thrown) {
         throwIfAborted(signal)
+        const error = thrownError(thrown)
         const culprits = this.#culprits(error, start, end)
         const attempt = culprits?.[0]?.context.attempt ?? tries
         const decision = decide(error, attempt, env.options.maxAttempts)
@@ -132,7 +134,7 @@ export class Batch {
   }
 
   /** Whose error it was: the step that was being applied, or all of a lone record's, or unknown. */
-  #culprits(error: unknown, from: number, to: number): readonly Step[] | undefined {
+  #culprits(error: Error, from: number, to: number): readonly Step[] | undefined {
     // "Current transaction is aborted": somebody before swallowed the error that did it.
     const swallowed = (error as { code?: string }).code === '25P02'
     // Out of time: whoever was on when the limit struck need not be the slow one.
@@ -166,7 +168,8 @@ export class Batch {
         return tally.jobs
       },
       {
-        timeoutMs: options.transactionTimeoutMs,
+        // Our own limit comes first and knows whose time it was; the server's is for when we are not there to keep it.
+        timeoutMs: Math.ceil(options.transactionTimeoutMs * 1.25),
         committed: (db) => batchCommitted(db, processId, position, first),
       },
     )

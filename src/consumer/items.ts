@@ -1,12 +1,18 @@
+import { TimeoutReason } from '../core/abort.ts'
+import { within } from '../core/within.ts'
+import { MillraceError } from '../errors/millrace-error.ts'
+import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { BatchScope } from './batch-environment.ts'
 import { StepContext, type Item, type Step } from './step.ts'
 
-/** Reads a record, and finds out who is to handle it. Never throws. */
+/**
+ * Reads a record, and finds out who is to handle it.
+ * @throws the signal's reason when it is aborted while an asynchronous schema is waited for.
+ */
 export async function toItem(scope: BatchScope, record: LogRecord): Promise<Item> {
   const { env, position, signal } = scope
-  const answer = env.decode(record)
-  const decoded = answer instanceof Promise ? await answer : answer
+  const decoded = await decodeWithin(scope, record)
   const none = { record, steps: [], filtered: undefined, rejected: undefined }
   switch (decoded.kind) {
     case 'filtered':
@@ -35,4 +41,19 @@ export async function toItem(scope: BatchScope, record: LogRecord): Promise<Item
       return { ...none, steps }
     }
   }
+}
+
+async function decodeWithin({ env, signal }: BatchScope, record: LogRecord): Promise<Decoded> {
+  const answer = env.decode(record)
+  if (!(answer instanceof Promise)) return answer
+  const timeoutMs = env.options.prepareTimeoutMs
+  return within(answer, { clock: env.core.clock, timeoutMs, signal }).catch((error: unknown) => {
+    if (!(error instanceof TimeoutReason)) throw error
+    const message = `the schema did not say within ${timeoutMs} ms whether the data match it`
+    return {
+      kind: 'rejected',
+      stage: 'validate',
+      error: new MillraceError('E_EVENT_INVALID', message),
+    }
+  })
 }

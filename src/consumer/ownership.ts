@@ -15,7 +15,7 @@ import {
   createPositions,
   haltPosition,
   listPositions,
-  liveProcesses,
+  liveReaders,
   releasePosition,
   type OwnedPosition,
   type PositionRow,
@@ -103,11 +103,15 @@ export class Ownership {
     if (!heartbeat.alive) return undefined
     const processId = heartbeat.id
     const positions = await this.#positions()
-    const processes = await liveProcesses(pool, application.name)
+    const readers = await liveReaders(pool, application.name, application.topics)
     const mine = new Map<PartitionName, PositionRow>()
-    const owners = assign(positions.map(nameOf), processes)
-    for (const position of positions) {
-      if (owners.get(nameOf(position)) === processId) mine.set(nameOf(position), position)
+    // Topics that the same processes read are shared out together, so that the loads are even over all of them.
+    const shared = Map.groupBy(positions, ({ topic }) => (readers.get(topic) ?? []).join())
+    for (const [processes, among] of shared) {
+      const owners = assign(among.map(nameOf), processes.split(','))
+      for (const position of among) {
+        if (owners.get(nameOf(position)) === processId) mine.set(nameOf(position), position)
+      }
     }
 
     const surplus = [...this.#held.keys()].filter((name) => !mine.has(name))
@@ -240,8 +244,8 @@ export class Ownership {
   #onEnd(name: PartitionName, end: PartitionEnd): void {
     if (end === 'drained') return
     // Lost or halted: it is not ours to give back. The next look finds out what it is now.
+    // The loop is not woken: whatever went wrong may go wrong again at once.
     this.#held.delete(name)
-    this.#loop.wake()
   }
 
   async #release(name: PartitionName, now: boolean): Promise<void> {

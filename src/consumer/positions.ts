@@ -1,6 +1,6 @@
 import { MillraceError } from '../errors/millrace-error.ts'
 import type { CountChange } from '../counts/counts.ts'
-import { LIVE_PROCESSES_SQL } from '../process/heartbeat.ts'
+import { LIVE_PROCESSES_SQL, readName } from '../process/heartbeat.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
 /** Which partition of which application. */
@@ -74,13 +74,21 @@ export async function listPositions(db: Queryable, application: string): Promise
   }))
 }
 
-/** The live processes that run an application. */
-export async function liveProcesses(db: Queryable, application: string): Promise<string[]> {
-  const { rows } = await db.query<{ id: string }>(
-    `/* millrace:process-live */ ${LIVE_PROCESSES_SQL} and $1 = any (applications) order by id`,
-    [application],
+/** The live processes that read topics for an application, by topic. */
+export async function liveReaders(
+  db: Queryable,
+  application: string,
+  topics: readonly string[],
+): Promise<Map<string, string[]>> {
+  const { rows } = await db.query<{ id: string; topic: string }>(
+    `/* millrace:process-readers */ select p.id, t.topic
+     from unnest($1::text[], $2::text[]) t(topic, name) join millrace.process p on t.name = any (p.reads)
+     where p.expires_at > clock_timestamp() order by p.id`,
+    [topics, topics.map((topic) => readName(application, topic))],
   )
-  return rows.map(({ id }) => id)
+  const readers = new Map<string, string[]>()
+  for (const { id, topic } of rows) readers.set(topic, [...(readers.get(topic) ?? []), id])
+  return readers
 }
 
 /**

@@ -1,6 +1,8 @@
 import { throwIfAborted } from '../core/abort.ts'
 import { forEachConcurrently } from '../core/concurrency.ts'
 import { failpoint } from '../core/failpoint.ts'
+import { isThenable } from '../core/thenable.ts'
+import { thrownError } from '../errors/describe.ts'
 import { waitBeforeRetry, type BatchScope } from './batch-environment.ts'
 import { decide } from './decide.ts'
 import { isSkip } from './handler.ts'
@@ -13,10 +15,10 @@ import type { Item, Step } from './step.ts'
  */
 export async function prepareItems(scope: BatchScope, items: readonly Item[]): Promise<void> {
   const lanes = new Map<string, Step[]>()
-  for (const [index, { record, steps }] of items.entries()) {
+  for (const [index, { steps }] of items.entries()) {
     for (const step of steps) {
       if (step.handler.run.prepare === undefined) continue
-      const key = record.key === null ? `#${index}` : Buffer.from(record.key).toString('latin1')
+      const key = step.event.key === null ? `#${index}` : `=${step.event.key}`
       const lane = lanes.get(key)
       if (lane === undefined) lanes.set(key, [step])
       else lane.push(step)
@@ -32,25 +34,25 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
 async function prepareStep(scope: BatchScope, step: Step): Promise<void> {
   const { maxAttempts, prepareTimeoutMs } = scope.env.options
   const { handler, event, context } = step
-  for (;;) {
+  for (let tries = 1; ; tries += 1) {
     throwIfAborted(scope.signal)
     try {
       const result: unknown = handler.run.prepare?.(event, context)
-      const value: unknown =
-        result instanceof Promise ? await context.within<unknown>(result, prepareTimeoutMs) : result
+      const value = isThenable(result) ? await context.within(result, prepareTimeoutMs) : result
       if (isSkip(value)) step.skipped = value
       else step.prepared = value
       context.attempt = 1
       return
-    } catch (error) {
+    } catch (thrown) {
       throwIfAborted(scope.signal)
+      const error = thrownError(thrown)
       const decision = decide(error, context.attempt, maxAttempts)
       if (decision === 'dead-letter') {
         step.failure = { stage: 'prepare', error }
         return
       }
       await waitBeforeRetry(scope, {
-        attempt: context.attempt,
+        attempt: tries,
         error,
         what: `prepare of ${handler.name}`,
       })

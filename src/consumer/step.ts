@@ -1,6 +1,6 @@
-import { TimeoutReason } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import type { Logger } from '../core/logger.ts'
+import { within } from '../core/within.ts'
 import type { RejectedRecord } from '../events/decode.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
 import type { LogRecord } from '../log/port.ts'
@@ -81,18 +81,19 @@ export class StepContext implements RecordContext {
     return this.#logger
   }
 
-  /** Waits for `result`, no longer than `timeoutMs`; then aborts the signal. What comes later is ignored. */
-  async within<T>(result: Promise<T>, timeoutMs: number): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      const give = (error: Error): void => {
-        this.#controller?.abort(error)
+  /**
+   * Waits for `result`, no longer than `timeoutMs` or than the partition is ours; then aborts the signal. What comes later
+   * is ignored.
+   */
+  within<T>(result: PromiseLike<T>, timeoutMs: number): Promise<T> {
+    return within(result, {
+      clock: this.#core.clock,
+      timeoutMs,
+      signal: this.#stopping,
+      onGiveUp: (reason) => {
+        this.#controller?.abort(reason)
         this.#controller = undefined
-        reject(error)
-      }
-      const cancel = this.#core.clock.after(timeoutMs, () =>
-        give(new TimeoutReason(Math.round(timeoutMs))),
-      )
-      result.then(resolve, reject).finally(cancel)
+      },
     })
   }
 }

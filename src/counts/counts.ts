@@ -65,16 +65,25 @@ export async function readCounts(db: Queryable, metrics?: readonly Metric[]): Pr
   return rows.map(({ metric, label, value }) => ({ metric, label, value: Number(value) }))
 }
 
-/** Folds what writers appended into one row per count. Several may fold at once: each delta is taken by one of them. */
-export async function foldCounts(db: Queryable): Promise<void> {
-  await db.query(
+/** Most changes that one {@link foldCounts} takes. */
+export const MAX_FOLD = 50_000
+
+/**
+ * Folds what writers appended into one row per count, at most {@link MAX_FOLD} changes, and returns how many it took.
+ * Several may fold at once: each delta is taken by one of them.
+ */
+export async function foldCounts(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ n: number }>(
     `/* millrace:count-fold */ with taken as (
        delete from millrace.count_delta where ctid in (
-         select ctid from millrace.count_delta limit 50000 for update skip locked)
+         select ctid from millrace.count_delta limit ${MAX_FOLD} for update skip locked)
        returning metric, label, delta
+     ), folded as (
+       insert into millrace.count as c (metric, label, value)
+       select metric, label, sum(delta) from taken group by metric, label order by metric, label
+       on conflict (metric, label) do update set value = c.value + excluded.value
      )
-     insert into millrace.count as c (metric, label, value)
-     select metric, label, sum(delta) from taken group by metric, label order by metric, label
-     on conflict (metric, label) do update set value = c.value + excluded.value`,
+     select count(*)::int as n from taken`,
   )
+  return rows[0]?.n ?? 0
 }

@@ -46,17 +46,35 @@ export interface NewDeadLetter {
   readonly trace: Trace
 }
 
+/** A record has one dead letter per handler and generation. */
+const KEEP_FIRST = 'on conflict do nothing'
+/** A job that was discarded, retried by an operator and discarded again has one: it tells of the last time. */
+const TELL_LAST = `on conflict (job_id) where job_id is not null do update
+  set state = 'open', error = excluded.error, attempts = excluded.attempts,
+    code_version = excluded.code_version, created_at = clock_timestamp()`
+
 /**
  * Writes dead letters in the caller's transaction: the one that moves the position past the record, or that finishes the
- * job. One already there for the same record and handler, or the same job, stays as it is.
+ * job. Resolves to how many are new; one already there for the same record and handler stays as it is, one for the same
+ * job is brought up to date.
  */
 export async function writeDeadLetters(
   db: Queryable,
   letters: readonly NewDeadLetter[],
-): Promise<void> {
-  if (letters.length === 0) return
+): Promise<number> {
+  const ofJobs = letters.filter(({ job }) => job !== null)
+  const ofRecords = letters.filter(({ job }) => job === null)
+  return (await write(db, ofRecords, KEEP_FIRST)) + (await write(db, ofJobs, TELL_LAST))
+}
+
+async function write(
+  db: Queryable,
+  letters: readonly NewDeadLetter[],
+  onConflict: string,
+): Promise<number> {
+  if (letters.length === 0) return 0
   const column = <T>(pick: (letter: NewDeadLetter) => T): T[] => letters.map(pick)
-  await db.query(
+  const { rows } = await db.query<{ fresh: boolean }>(
     `/* millrace:dead-letter-write */ insert into millrace.dead_letter
        (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
@@ -70,7 +88,7 @@ export async function writeDeadLetters(
        as letter (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
         code_version, trace)
-     on conflict do nothing`,
+     ${onConflict} returning xmax = 0 as fresh`,
     [
       column((l) => l.application),
       column((l) => l.handler),
@@ -96,6 +114,7 @@ export async function writeDeadLetters(
       column((l) => JSON.stringify(l.trace)),
     ],
   )
+  return rows.filter(({ fresh }) => fresh).length
 }
 
 /** A text from a record's header as Postgres can hold it; the header itself is kept as bytes beside it. */

@@ -100,7 +100,7 @@ export async function listDeadLetters(
        and ($5::text is null or state = $5)
        and ($6::timestamptz is null or created_at >= $6) and ($7::timestamptz is null or created_at < $7)
        and ($8::bigint is null or id < $8)
-     order by id desc limit $9`,
+     order by dead_letter.id desc limit $9`,
     [
       filter.application ?? null,
       filter.handler ?? null,

@@ -4,8 +4,6 @@
  */
 export const ERROR_CODES = {
   E_CONFIG_INVALID: 'Options are wrong; all problems are listed. Correct them and start again.',
-  E_CONFIG_UNKNOWN_KIND:
-    'A job of a kind that no definition was given for. Add it to `jobs` or to an application.',
   E_EVENT_INVALID:
     'Data does not match the schema of its event or job. Correct the data, or the schema.',
   E_EVENT_UNDECODABLE:
@@ -16,10 +14,6 @@ export const ERROR_CODES = {
     'A value is larger or nested deeper than its limit. Raise the limit, or make the value smaller.',
   E_LOG_UNKNOWN_TOPIC: 'The topic does not exist in the log. Create it, or correct the name.',
   E_LOG_TOPIC_EXISTS: 'A topic of that name exists with another number of partitions.',
-  E_LOG_OUT_OF_RANGE:
-    'The position lies before the start or behind the end of the partition. The partition is stopped; nothing is guessed.',
-  E_LOG_TOPIC_RECREATED:
-    'A topic of that name exists, with another id than the one that was read. The partition is stopped.',
   E_CONSUMER_NOT_OWNER:
     'Another process owns the partition now. Nothing was written; the new owner goes on.',
   E_JOB_STALE:

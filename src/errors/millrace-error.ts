@@ -32,7 +32,12 @@ export class MillraceError extends Error {
 
 /** Whether `error` is ours, also when it comes from another copy of the package. */
 export function isMillraceError(error: unknown): error is MillraceError {
-  return typeof error === 'object' && error !== null && BRAND in error
+  try {
+    return typeof error === 'object' && error !== null && BRAND in error
+  } catch {
+    // A proxy that was revoked, or that refuses: not ours.
+    return false
+  }
 }
 
 /**

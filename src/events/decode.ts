@@ -1,3 +1,4 @@
+import { isThenable } from '../core/thenable.ts'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { Problems, isWhole } from '../errors/config.ts'
 import type { MillraceError } from '../errors/millrace-error.ts'
@@ -273,7 +274,7 @@ function validate<D extends Known>(
   }
   try {
     const result = definition.schema['~standard'].validate(data)
-    return result instanceof Promise ? result.then(finish).catch(threw) : finish(result)
+    return isThenable(result) ? Promise.resolve(result).then(finish).catch(threw) : finish(result)
   } catch (error) {
     return threw(error)
   }

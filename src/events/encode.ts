@@ -1,3 +1,4 @@
+import { isThenable } from '../core/thenable.ts'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Core } from '../core/core.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
@@ -62,7 +63,7 @@ export function encodeEvent<Input>(
     throw invalid(definition, `${showPath(found)} has U+0000 or a lone surrogate in its text`)
   }
   const result = definition.schema['~standard'].validate(wire)
-  if (result instanceof Promise) {
+  if (isThenable(result)) {
     return result.then((late) => {
       checkIssues(definition, late, wire)
       return toRecord(core, definition, data, value, options)
@@ -82,7 +83,7 @@ export async function encodeEvents<Input>(
   const encoded: EncodedEvent[] = []
   for (const one of data) {
     const result = encodeEvent(core, definition, one, options)
-    encoded.push(result instanceof Promise ? await result : result)
+    encoded.push(isThenable(result) ? await result : result)
   }
   return encoded
 }

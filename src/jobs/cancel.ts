@@ -3,10 +3,11 @@ import { METRICS } from '../counts/counts.ts'
 import { plainArray } from '../postgres/array.ts'
 import { wake } from '../postgres/listener.ts'
 import type { Pool } from '../postgres/pool.ts'
-import { transaction } from '../postgres/transaction.ts'
+import { COUNT_FINISHED } from './count-finished.ts'
 import { decodeFinished, FINISHED_COLUMNS, type FinishedRow } from './finished-row.ts'
 import type { FinishHooks } from './finished.ts'
 import { KEPT_COLUMNS } from './history-columns.ts'
+import { orderTransaction } from './order-transaction.ts'
 import type { JobState } from './state.ts'
 
 /** What became of each job that an operator's order named. */
@@ -36,7 +37,7 @@ export async function cancelJobs(
   ids: readonly string[],
 ): Promise<OrderResult> {
   if (ids.length === 0) return { changed: [], asked: [], refused: [] }
-  const result = await transaction(pool, core, async (tx) => {
+  const result = await orderTransaction({ core, pool }, async (tx) => {
     // In the order of ids, so that two operators who cancel the same jobs do not wait for each other in a circle.
     const { rows: locked } = await tx.query<{ id: string; executing: boolean }>(
       `/* millrace:job-cancel-lock */ select id, state = 'executing' as executing from millrace.job
@@ -73,16 +74,10 @@ export async function cancelJobs(
 
 const CANCEL_SQL = `/* millrace:job-cancel */ with done as (
     delete from millrace.job where id = any ($1::uuid[]) and state <> 'executing'
-    returning *, 'cancelled' as final, null::text as error, 'cancelled by an operator' as reason
+    returning *, 'cancelled' as final, null::text as error, 'cancelled by an operator' as reason,
+      '${METRICS.jobsCancelled}' as metric
   ), kept as (
     insert into millrace.job_history (${KEPT_COLUMNS}, last_error, state, reason, finished_at)
     select ${KEPT_COLUMNS}, last_error, final, reason, clock_timestamp() from done
-  ), sums as (
-    select queue, application, count(*) as n from done group by queue, application
-  ), counted as (
-    insert into millrace.count_delta (metric, label, delta)
-    select '${METRICS.jobsUnfinished}', queue, -n from sums
-    union all select '${METRICS.jobsCancelled}', queue, n from sums
-    union all select '${METRICS.backlog}', application, -n from sums where application is not null
-  )
+  ), ${COUNT_FINISHED}
   select ${FINISHED_COLUMNS} from done`

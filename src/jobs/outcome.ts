@@ -25,7 +25,7 @@ export interface DiscardOutcome {
 }
 
 /** Longest snooze: a year. */
-const MAX_SNOOZE_MS = 366 * 86_400_000
+export const MAX_SNOOZE_MS: number = 366 * 86_400_000
 
 /**
  * To be returned by a handler: execute this job again after `duration`. The attempt is not counted, so a job may be

@@ -42,7 +42,10 @@ export interface JobAttempt {
 
 /** Everything about one job. */
 export interface JobDetails extends JobSummary {
+  /** As JavaScript reads them: whole numbers past 2⁵³ are rounded. */
   readonly args: unknown
+  /** As they are stored. */
+  readonly argsJson: string
   readonly meta: unknown
   readonly error: ErrorDescription | null
   readonly crashes: number
@@ -121,7 +124,8 @@ export async function listJobs(db: Queryable, filter: JobFilter = {}): Promise<J
 
 /** The job with that id, or `undefined`. */
 export async function getJob(db: Queryable, id: string): Promise<JobDetails | undefined> {
-  const details = 'args, meta, last_error as error, crashes, process_id as "processId"'
+  const details =
+    'args, args::text as "argsJson", meta, last_error as error, crashes, process_id as "processId"'
   const { rows } = await db.query<Omit<JobDetails, 'attempts'> & Row>(
     `/* millrace:job-get */ select ${HOT}, ${details}, suspect, cancel_asked as "cancelAsked"
      from millrace.job where id = $1

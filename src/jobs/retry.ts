@@ -2,9 +2,9 @@ import type { Core } from '../core/core.ts'
 import { METRICS } from '../counts/counts.ts'
 import { plainArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
-import { transaction } from '../postgres/transaction.ts'
 import type { OrderResult } from './cancel.ts'
-import { KEPT_COLUMNS } from './history-columns.ts'
+import { keptColumns } from './history-columns.ts'
+import { orderTransaction } from './order-transaction.ts'
 import type { JobState } from './state.ts'
 import type { JobWaker } from './wake.ts'
 
@@ -21,7 +21,7 @@ export async function retryJobs(
   ids: readonly string[],
 ): Promise<OrderResult> {
   if (ids.length === 0) return { changed: [], asked: [], refused: [] }
-  return transaction(pool, core, async (tx) => {
+  return orderTransaction({ core, pool }, async (tx) => {
     const { rows } = await tx.query<{ id: string; queue: string; place: string }>(RETRY_SQL, [
       plainArray(ids),
     ])
@@ -44,10 +44,15 @@ export async function retryJobs(
   })
 }
 
-const BACK = KEPT_COLUMNS.replace(
-  /\b(scheduled_at|attempted_at|process_id|token|crashes|max_attempts), /g,
-  '',
-)
+/** What comes back as it was. */
+const BACK = keptColumns({
+  scheduled_at: null,
+  attempted_at: null,
+  process_id: null,
+  token: null,
+  crashes: null,
+  max_attempts: null,
+})
 
 const RETRY_SQL = `/* millrace:job-retry */ with taken as (
     delete from millrace.job_history

@@ -33,6 +33,25 @@ export function createPool(url: string, options: PoolOptions = {}): pg.Pool {
 }
 
 /**
+ * A small pool beside `pool`, to the same database, for what must not wait behind handlers: the heartbeat, and listening.
+ * `statementMs` as in {@link PoolOptions}.
+ */
+export function createControlPool(pool: pg.Pool, statementMs: number): pg.Pool {
+  const { options } = pool
+  const control = new pg.Pool({
+    ...options,
+    // Not enumerable there, so that nobody logs them by accident.
+    ...(options.password === undefined ? {} : { password: options.password }),
+    ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
+    max: 2,
+    min: 0,
+    query_timeout: statementMs,
+  })
+  outliveBrokenConnections(control)
+  return control
+}
+
+/**
  * Gives every connection of `pool` a listener for its `error` that stays; the returned function ends that for connections
  * not handed out yet.
  *

@@ -10,13 +10,10 @@ export type DatabaseFailure =
 const UNAVAILABLE_CLASSES = new Set(['08', '53', '57', '58'])
 const UNAVAILABLE_CODES = new Set([
   '25006', // read-only: a standby, or a failover in progress
-  '25P03', // idle-in-transaction time-out ended the session
-  '25P04', // transaction time-out ended the session
   'ECONNREFUSED',
   'ECONNRESET',
   'EPIPE',
   'ETIMEDOUT',
-  'ENOTFOUND',
   'EHOSTUNREACH',
   'EAI_AGAIN',
 ])

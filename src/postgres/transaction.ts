@@ -1,5 +1,6 @@
 import type { Core } from '../core/core.ts'
 import { failpoint } from '../core/failpoint.ts'
+import { thrownError } from '../errors/describe.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { connectError } from './connect.ts'
 import type { Pool, PoolClient } from './pool.ts'
@@ -12,6 +13,8 @@ export interface Transaction extends Queryable {
    * transaction than for each part of it. An error rolls back.
    */
   beforeCommit(action: () => Promise<void>): void
+  /** @throws E_HANDLER when the transaction has ended. */
+  assertOpen(): void
   /** Does now what {@link beforeCommit} has put off so far. */
   settle(): Promise<void>
   /** Runs `action` after the commit, and only then. Its errors are logged: the commit cannot be taken back. */
@@ -55,9 +58,14 @@ export async function transaction<T>(
   const before: (() => Promise<void>)[] = []
   const after: (() => void | Promise<void>)[] = []
   let broken: Error | undefined
-  // A connection that breaks between two statements says so only here; unheard, it would end the process.
+  const breaking = Promise.withResolvers<never>()
+  // Mostly nobody waits for it.
+  breaking.promise.catch(() => {})
+  // A connection that breaks between two statements says so only here; unheard, it would end the process. It also ends
+  // the wait for a function that hangs: the server ends a session that is idle in its transaction.
   const onError = (error: Error): void => {
-    broken = error
+    broken ??= error
+    breaking.reject(connectError(error))
   }
   client.on('error', onError)
   let released = false
@@ -79,8 +87,13 @@ export async function transaction<T>(
     const tx: Transaction = {
       query: <R extends Row>(text: string, values?: readonly unknown[]) =>
         open
-          ? (client as Queryable).query<R>(text, values).catch(throwConnectError)
+          ? (client as Queryable)
+              .query<R>(text, values)
+              .catch((error: unknown) => throwConnectError(broken ?? error))
           : Promise.reject(closedError()),
+      assertOpen() {
+        if (!open) throw closedError()
+      },
       beforeCommit: (run) => {
         before.push(run)
       },
@@ -91,7 +104,7 @@ export async function transaction<T>(
         after.push(run)
       },
     }
-    result = await action(tx)
+    result = await Promise.race([action(tx), breaking.promise])
     await tx.settle()
     open = false
     mark = await commitMark(client, options.committed === undefined)
@@ -102,7 +115,7 @@ export async function transaction<T>(
       () => true,
       () => false,
     )
-    release(rolledBack ? undefined : toError(error))
+    release(rolledBack ? undefined : thrownError(error))
     throw error
   }
 
@@ -124,9 +137,9 @@ export async function transaction<T>(
       release()
       throw error
     }
-    release(toError(error))
+    release(thrownError(error))
     if (mark.xid !== undefined || options.committed !== undefined) {
-      await resolveCommit(pool, core, mark, toError(error), options)
+      await resolveCommit(pool, core, mark, thrownError(error), options)
     }
   }
   release()
@@ -165,8 +178,8 @@ async function commitMark(client: PoolClient, withXid: boolean): Promise<CommitM
     server: string
   }>(
     `/* millrace:commit-mark */ select pg_current_xact_id_if_assigned()::text as xid, pg_backend_pid() as pid,
-       (select backend_start::text from pg_stat_get_activity(pg_backend_pid())) as started,
-       pg_postmaster_start_time()::text as server`,
+       (select extract(epoch from backend_start)::text from pg_stat_get_activity(pg_backend_pid())) as started,
+       extract(epoch from pg_postmaster_start_time())::text as server`,
   )
   const row = rows[0] as (typeof rows)[0]
   backend = { pid: row.pid, backendStart: row.started, serverStart: row.server }
@@ -232,7 +245,7 @@ async function askOutcome(
   // The old backend may still be at it: a connection lost is not a statement undone. End it, then look.
   const { rows: alive } = await pool.query<{ ended: boolean }>(
     `/* millrace:end-backend */ select pg_terminate_backend(pid) as ended from pg_stat_activity
-     where pid = $1 and backend_start::text = $2`,
+     where pid = $1 and extract(epoch from backend_start)::text = $2`,
     [mark.pid, mark.backendStart],
   )
   if (alive.length > 0) return 'in progress'
@@ -241,7 +254,7 @@ async function askOutcome(
   }
   const { rows } = await pool
     .query<{ status: string | null; server: string }>(
-      '/* millrace:xact-status */ select pg_xact_status($1::xid8) as status, pg_postmaster_start_time()::text as server',
+      '/* millrace:xact-status */ select pg_xact_status($1::xid8) as status, extract(epoch from pg_postmaster_start_time())::text as server',
       [mark.xid],
     )
     .catch((error: unknown) => {
@@ -260,10 +273,8 @@ async function askOutcome(
 
 /** The server answered, so it knows that it did not commit; unless it was being shut down while it did. */
 function isServerReply(error: unknown): boolean {
-  const { severity, code } = error as { severity?: string; code?: string }
-  return severity === 'ERROR' && !(code ?? '').startsWith('57P')
-}
-
-function toError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
+  const { severity, code } = thrownError(error) as { severity?: unknown; code?: unknown }
+  // By the code, for the severity's text is in the server's language.
+  if (severity === undefined || typeof code !== 'string') return false
+  return !/^(08|57P|58)/.test(code) && !['25P03', '25P04'].includes(code)
 }

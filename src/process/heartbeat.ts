@@ -8,8 +8,10 @@ import type { Pool } from '../postgres/pool.ts'
 export interface HeartbeatOptions {
   readonly core: Core
   readonly pool: Pool
-  /** Applications this process runs; partitions are shared out over the processes that name them. */
+  /** Applications this process runs. */
   readonly applications: readonly string[]
+  /** What they read, each made by {@link readName}; partitions are shared out over the processes that name them. Default nothing. */
+  readonly reads?: readonly string[]
   /** Shown to people. Default `<host>:<pid>`. Never an identity: that is a fresh random id per start. */
   readonly name?: string
   /** Version of the deployed code, stamped on dead letters. */
@@ -130,9 +132,9 @@ export class Heartbeat {
     const id = core.ids.uuid()
     const askedAt = core.clock.monotonicMs()
     await pool.query(
-      `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, expires_at)
-       values ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 millisecond')`,
-      [id, name, codeVersion ?? null, applications, takeOverMs],
+      `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, reads, expires_at)
+       values ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 millisecond')`,
+      [id, name, codeVersion ?? null, applications, this.#options.reads ?? [], takeOverMs],
     )
     this.#id = id
     this.#renewedAt = askedAt
@@ -164,3 +166,8 @@ export class Heartbeat {
 
 /** The ids of the processes that are alive, in database time. */
 export const LIVE_PROCESSES_SQL = `select id from millrace.process where expires_at > clock_timestamp()`
+
+/** How a process says that it reads a topic for an application. */
+export function readName(application: string, topic: string): string {
+  return `${application}/${topic}`
+}

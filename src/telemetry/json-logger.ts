@@ -1,6 +1,8 @@
 import { systemClock, type Clock } from '../core/clock.ts'
 import type { LogFields, Logger } from '../core/logger.ts'
+import { safeJsonText } from '../core/safe-json-text.ts'
 import { describeError } from '../errors/describe.ts'
+import { redact } from '../errors/redact.ts'
 
 /** How much is said. Each level includes those after it. */
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -15,10 +17,12 @@ export interface JsonLoggerOptions {
 }
 
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
+const RESERVED: readonly string[] = ['at', 'level', 'message']
 
 /**
  * A logger that writes one JSON object per line: `{"at", "level", "message", …fields}`. Errors become plain data;
- * passwords in URLs are taken out; line breaks and control characters cannot break out of the line.
+ * passwords of URLs and connection strings are taken out; no character can break out of the line, hide or reorder it.
+ * Fields named `at`, `level` or `message` are written as `fields.at`, `fields.level`, `fields.message`.
  */
 export function jsonLogger(options: JsonLoggerOptions = {}): Logger {
   const { level = 'info', clock = systemClock } = options
@@ -28,7 +32,14 @@ export function jsonLogger(options: JsonLoggerOptions = {}): Logger {
   function make(bound: LogFields): Logger {
     const say = (at: LogLevel) => (fields: LogFields, message: string) => {
       if (LEVELS.indexOf(at) < least) return
-      write(toLine({ at: clock.now().toISOString(), level: at, message, ...bound, ...fields }))
+      write(
+        toLine({
+          at: clock.now().toISOString(),
+          level: at,
+          message,
+          ...aside({ ...bound, ...fields }),
+        }),
+      )
     }
     return {
       debug: say('debug'),
@@ -41,16 +52,23 @@ export function jsonLogger(options: JsonLoggerOptions = {}): Logger {
   return make({})
 }
 
-function toLine(entry: LogFields): string {
-  return JSON.stringify(entry, (_, value: unknown) => {
-    if (value instanceof Error) return describeError(value)
-    if (typeof value === 'bigint') return String(value)
-    if (typeof value === 'string') return redactUrls(value)
-    return value
-  })
+/** `fields` with those out of the way that would pass for the line's own. */
+function aside(fields: LogFields): LogFields {
+  if (!RESERVED.some((name) => name in fields)) return fields
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      RESERVED.includes(name) ? `fields.${name}` : name,
+      value,
+    ]),
+  )
 }
 
-/** `text` with the passwords of URLs in it replaced by `***`. */
-export function redactUrls(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):[^\s@]+@/gi, '$1:***@')
+function toLine(entry: LogFields): string {
+  const json = JSON.stringify(entry, (_, value: unknown) => {
+    if (value instanceof Error) return describeError(value)
+    if (typeof value === 'bigint') return String(value)
+    if (typeof value === 'string') return redact(value)
+    return value
+  })
+  return safeJsonText(json)
 }

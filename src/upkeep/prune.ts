@@ -1,3 +1,4 @@
+import { ensureHistoryDays } from '../jobs/history-days.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction } from '../postgres/transaction.ts'
 import type { Duty, DutyParts } from './duty.ts'
@@ -6,7 +7,7 @@ const PARENTS = ['job_history', 'job_attempt'] as const
 /** Rows of one delete. */
 const BATCH = 5_000
 /**
- * How long to wait for a table's lock. To add or drop a partition takes the parent for a moment; whoever reads the history
+ * How long to wait for a table's lock. To drop a partition takes the parent for a moment; whoever reads the history
  * for long is not waited for, because everything that finishes jobs would queue up behind us.
  */
 const LOCK_MS = 500
@@ -17,14 +18,7 @@ const DEAD_PROCESS_HOURS = 1
 export const ensureDays: Duty = {
   name: 'ensure-days',
   intervalMs: 600_000,
-  async run({ core, pool }) {
-    await transaction(pool, core, async (tx) => {
-      await tx.query(`/* millrace:lock-timeout */ set local lock_timeout = ${LOCK_MS}`)
-      for (const parent of PARENTS) {
-        await tx.query('/* millrace:ensure-days */ select millrace.ensure_days($1, 3)', [parent])
-      }
-    })
-  },
+  run: (parts) => ensureHistoryDays(parts),
 }
 
 /** Drops the days of history and attempts that are over, and deletes old batches and processes long dead. */

@@ -1,8 +1,10 @@
-import { METRICS } from '../counts/counts.ts'
+import { failpoint } from '../core/failpoint.ts'
 import { describeError } from '../errors/describe.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
+import { COUNT_FINISHED } from '../jobs/count-finished.ts'
 import { decodeFinished, FINISHED_COLUMNS, type FinishedRow } from '../jobs/finished-row.ts'
-import { KEPT_COLUMNS } from '../jobs/history-columns.ts'
+import { KEPT_COLUMNS, keptColumns } from '../jobs/history-columns.ts'
+import { withHistoryDays } from '../jobs/history-days.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { LIVE_PROCESSES_SQL } from '../process/heartbeat.ts'
@@ -26,7 +28,7 @@ export const rescue: Duty = {
     for (const processId of await deadHolders(parts.pool)) {
       // Until a batch is not full. Locked rows are skipped: their transaction is about to end, and the next turn sees.
       for (;;) {
-        const rescued = await rescueBatch(parts, processId)
+        const rescued = await withHistoryDays(parts, () => rescueBatch(parts, processId))
         if (rescued < BATCH || signal.aborted) break
       }
     }
@@ -72,6 +74,7 @@ async function rescueBatch(parts: DutyParts, processId: string): Promise<number>
         { processId, jobs: rows.length, ended: ended.length },
         'jobs of a process that died were taken back',
       )
+      await failpoint('upkeep:rescued')
     }
     return rows.length
   })
@@ -108,18 +111,11 @@ const SQL = `/* millrace:job-rescue */ with fate as materialized (
     returning j.*, f.final, f.charged, case when f.charged then $3::text end as error,
       case when f.final = 'cancelled' then 'cancelled by an operator' end as reason, 'jobs.' || f.final as metric
   ), kept as (
-    insert into millrace.job_history (${KEPT_COLUMNS.replace('crashes, ', '')}, crashes, last_error, state, reason, finished_at)
+    insert into millrace.job_history (${KEPT_COLUMNS}, last_error, state, reason, finished_at)
     -- Without the token: it names who ended the job, and the last holder's result, should it still come, is a late one.
-    select ${KEPT_COLUMNS.replace('crashes, ', '').replace(' token,', ' null::uuid,')}, crashes + case when charged then 1 else 0 end,
+    select ${keptColumns({ token: 'null::uuid', crashes: 'crashes + case when charged then 1 else 0 end' })},
       coalesce(error::json, last_error), final, reason, clock_timestamp()
     from done
-  ), sums as (
-    select queue, application, metric, count(*) as n from done group by queue, application, metric
-  ), counted as (
-    insert into millrace.count_delta (metric, label, delta)
-    select '${METRICS.jobsUnfinished}', queue, -n from sums
-    union all select metric, queue, n from sums
-    union all select '${METRICS.backlog}', application, -n from sums where application is not null
-  )
+  ), ${COUNT_FINISHED}
   select ${FINISHED_COLUMNS}, place from returned
   union all select ${FINISHED_COLUMNS}, place from done`

@@ -1,3 +1,4 @@
+import { failpoint } from '../core/failpoint.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Duty } from './duty.ts'
 
@@ -13,6 +14,7 @@ export const stage: Duty = {
   async run({ pool, waker }, signal) {
     for (;;) {
       const { moved, wakes } = await stageBatch(pool)
+      if (moved > 0) await failpoint('upkeep:staged')
       waker.wake(wakes)
       if (moved < BATCH || signal.aborted) break
     }

@@ -1,10 +1,14 @@
 import { backoffMs, type BackoffOptions } from '../core/backoff.ts'
 import type { Core } from '../core/core.ts'
+import type { LogFields } from '../core/logger.ts'
 import { classifyDatabaseError } from '../postgres/sqlstate.ts'
 
 const BACKOFF: BackoffOptions = { baseMs: 50, maxMs: 5_000 }
 /** How long an item that was refused is put aside. */
 const ASIDE_MS = 5_000
+/** After so many refusals an item is called out; then again every so many. */
+const LOUD_AFTER = 3
+const LOUD_EVERY = 60
 
 /** Options of {@link Batcher}. */
 export interface BatcherOptions<T> {
@@ -19,6 +23,8 @@ export interface BatcherOptions<T> {
   readonly maxInFlight: number
   /** Writes a batch, or throws. `repeated`: an earlier try may have got through without our hearing of it. */
   write(batch: readonly T[], repeated: boolean): Promise<void>
+  /** For logs: which item it is. */
+  describe(item: T): LogFields
   /** Told when items are through with. */
   onWritten(batch: readonly T[]): void
 }
@@ -28,7 +34,8 @@ export interface BatcherOptions<T> {
  *
  * An item leaves by being written, never by failing: while the database is away the write is repeated with back-off and
  * the items are held, so whoever adds must look at `size` and stop in time. A batch that is refused for what is in it is
- * written in halves, so that one bad item holds up nothing but itself; it is put aside and tried again every few seconds.
+ * written in halves, so that one bad item holds up nothing but itself; it is put aside and tried again every few seconds,
+ * and called out as an error when that does not help.
  *
  * Modes: open → (abandon) → abandoned: writes that fail are no longer repeated, what is left is dropped.
  */
@@ -37,6 +44,8 @@ export class Batcher<T> {
   readonly #abandoned = new AbortController()
   #pending: T[] = []
   #size = 0
+  /** How often each item that is put aside now and then was refused. */
+  readonly #refused = new Map<T, number>()
   #inFlight = 0
   #cancelTimer: (() => void) | undefined
   #onEmpty: (() => void)[] = []
@@ -48,6 +57,11 @@ export class Batcher<T> {
   /** Items that are not written yet. */
   get size(): number {
     return this.#size
+  }
+
+  /** How many of them were refused when last tried. */
+  get refused(): number {
+    return this.#refused.size
   }
 
   add(item: T): void {
@@ -80,6 +94,7 @@ export class Batcher<T> {
   /** Gives up what cannot be written now. Returns what was dropped, as far as it was not under way. */
   abandon(): number {
     const dropped = this.#pending.length
+    for (const item of this.#pending) this.#refused.delete(item)
     this.#pending = []
     this.#abandoned.abort()
     this.#through(dropped)
@@ -90,6 +105,8 @@ export class Batcher<T> {
     const aside = await this.#write(batch)
     this.#inFlight -= 1
     const through = aside.length === 0 ? batch : batch.filter((item) => !aside.includes(item))
+    for (const item of through) this.#refused.delete(item)
+    for (const item of aside) this.#refuse(item)
     this.#through(through.length)
     this.#options.onWritten(through)
     if (aside.length > 0) {
@@ -135,6 +152,17 @@ export class Batcher<T> {
         await core.clock.sleep(waitMs, { signal: this.#abandoned.signal }).catch(() => {})
       }
     }
+  }
+
+  #refuse(item: T): void {
+    const { core, name, describe } = this.#options
+    const refusals = (this.#refused.get(item) ?? 0) + 1
+    this.#refused.set(item, refusals)
+    if (refusals !== LOUD_AFTER && refusals % LOUD_EVERY !== 0) return
+    core.logger.error(
+      { ...describe(item), name, refusals },
+      'a result is refused again and again; its job stays as it is until it can be written',
+    )
   }
 
   #through(items: number): void {

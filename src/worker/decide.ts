@@ -1,10 +1,10 @@
 import { CancelReason, StopReason, TimeoutReason } from '../core/abort.ts'
 import type { Random } from '../core/random.ts'
 import type { ErrorCode } from '../errors/codes.ts'
-import { describeError } from '../errors/describe.ts'
+import { describeError, type ErrorDescription } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
 import type { AnyJobDefinition } from '../jobs/job.ts'
-import { isJobOutcome } from '../jobs/outcome.ts'
+import { isJobOutcome, MAX_SNOOZE_MS, type SnoozeOutcome } from '../jobs/outcome.ts'
 import {
   CANCELLED,
   COMPLETED,
@@ -43,7 +43,7 @@ export function decideReturned(value: unknown, facts: AttemptFacts): AttemptResu
       return {
         result: 'put back',
         state: 'scheduled',
-        waitMs: value.waitMs,
+        waitMs: waitOf(value),
         charged: false,
         cleared: true,
         outcome: null,
@@ -64,7 +64,7 @@ export function decideThrown(error: unknown, facts: AttemptFacts): AttemptResult
     // Our own database was away: no fault of the job's, so it keeps its attempt.
     return {
       result: 'put back',
-      state: 'retryable',
+      state: 'scheduled',
       waitMs: backoffOf(facts),
       charged: false,
       cleared: true,
@@ -72,9 +72,12 @@ export function decideThrown(error: unknown, facts: AttemptFacts): AttemptResult
       errorJson: JSON.stringify(describeError(error)),
     }
   }
+  return failed(facts, JSON.stringify(describeError(error)), isPermanent(error))
+}
+
+function failed(facts: AttemptFacts, errorJson: string, hopeless: boolean): AttemptResult {
   const outcome: AttemptOutcome = facts.aborted instanceof TimeoutReason ? 'timed_out' : 'failed'
-  const errorJson = JSON.stringify(describeError(error))
-  if (isPermanent(error) || facts.attempt >= facts.maxAttempts) {
+  if (hopeless || facts.attempt >= facts.maxAttempts) {
     return ended('discarded', outcome, errorJson, null)
   }
   return {
@@ -86,6 +89,19 @@ export function decideThrown(error: unknown, facts: AttemptFacts): AttemptResult
     outcome,
     errorJson,
   }
+}
+
+/**
+ * What becomes of a job whose handler threw or returned something that cannot even be looked at, as an object whose getters
+ * throw: a failed attempt like any other.
+ */
+export function decideUnreadable(facts: AttemptFacts): AttemptResult {
+  return failed(facts, JSON.stringify(UNREADABLE), false)
+}
+
+const UNREADABLE: ErrorDescription = {
+  class: 'unknown',
+  message: 'what the handler threw or returned cannot be read: looking at it throws',
 }
 
 /** Whether `error` says that trying again is useless. */
@@ -102,6 +118,12 @@ function ended(
   return { result: 'ended', state, outcome, errorJson, reason }
 }
 
+/** An outcome made by hand may hold anything; the database takes no wait that is not finite. */
+function waitOf({ waitMs }: SnoozeOutcome): number {
+  if (!Number.isFinite(waitMs)) throw new RangeError(`a snooze of ${waitMs} ms`)
+  return Math.min(MAX_SNOOZE_MS, Math.max(0, waitMs))
+}
+
 const FALLBACK_BACKOFF_MS = 60_000
 
 function backoffOf({ definition, attempt, random }: AttemptFacts): number {
@@ -115,6 +137,14 @@ function backoffOf({ definition, attempt, random }: AttemptFacts): number {
 
 const REASON_LIMIT = 4_000
 
-function storable(reason: string): string {
-  return String(reason).slice(0, REASON_LIMIT).toWellFormed().replaceAll('\u0000', '\\u0000')
+/** Users of JavaScript give anything as a reason. */
+function storable(reason: unknown): string {
+  let text: string
+  try {
+    text = String(reason)
+  } catch {
+    // The outcome counts, with a reason or without.
+    text = '(a reason that cannot be read)'
+  }
+  return text.slice(0, REASON_LIMIT).toWellFormed().replaceAll('\u0000', '\\u0000')
 }

@@ -4,7 +4,7 @@ import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import { decodeArgs } from '../jobs/args.ts'
 import type { AnyJobDefinition } from '../jobs/job.ts'
 import type { ClaimedJob } from './claimed-job.ts'
-import { decideReturned, decideThrown, type AttemptFacts } from './decide.ts'
+import { decideReturned, decideThrown, decideUnreadable, type AttemptFacts } from './decide.ts'
 import type { Finisher } from './finisher.ts'
 import { AttemptContext, type ContextParts } from './job-context.ts'
 import { INTERRUPTED, type AttemptResult } from './result.ts'
@@ -116,59 +116,91 @@ export class Executor {
     try {
       const args = decodeArgs(definition.kind, definition.args, job.argsJson)
       returned = definition.handle(args, run.context)
+      if (isThenable(returned)) {
+        returned.then(
+          (value) => this.#returned(run, value),
+          (error: unknown) => this.#threw(run, error),
+        )
+        return
+      }
     } catch (error) {
       this.#threw(run, error)
       return
     }
-    if (isThenable(returned)) {
-      returned.then(
-        (value) => this.#returned(run, value),
-        (error: unknown) => this.#threw(run, error),
-      )
-    } else {
-      this.#returned(run, returned)
-    }
+    this.#returned(run, returned)
   }
 
+  // Promises of other makes may settle more than once, or throw as well: whatever comes after the first is ignored. What
+  // is thrown or returned may itself throw when it is looked at, and nobody would catch that: nothing gets out of these.
+
   #returned(run: Run, value: unknown): void {
+    if (!this.#runs.has(run)) return
     if (run.settled) {
       if (!run.context.isCompleted) this.#options.finisher.addLate(run.job)
     } else if (run.context.isCompleted) {
       this.#options.finisher.written(run.job)
     } else {
-      this.#settle(run, decideReturned(value, this.#facts(run)))
+      this.#settle(run, this.#decide(decideReturned, value, run))
     }
     this.#end(run)
   }
 
   #threw(run: Run, error: unknown): void {
+    if (!this.#runs.has(run)) return
     if (run.context.isCompleted) {
-      run.context.logger.warn(
-        { error },
-        'a handler threw after its transaction had completed the job; the job stays completed',
+      this.#log(() =>
+        run.context.logger.warn(
+          { error },
+          'a handler threw after its transaction had completed the job; the job stays completed',
+        ),
       )
       if (!run.settled) this.#options.finisher.written(run.job)
     } else if (run.settled) {
-      run.context.logger.debug({ error }, 'a handler ended after its time')
-    } else if (isMillraceError(error) && error.code === 'E_JOB_STALE') {
+      this.#log(() => run.context.logger.debug({ error }, 'a handler ended after its time'))
+    } else if (isStale(error)) {
       this.#options.finisher.addLate(run.job)
       this.#options.finisher.written(run.job)
     } else {
-      this.#settle(run, decideThrown(error, this.#facts(run)))
+      this.#settle(run, this.#decide(decideThrown, error, run))
     }
     this.#end(run)
   }
 
+  #decide(
+    by: (value: unknown, facts: AttemptFacts) => AttemptResult,
+    value: unknown,
+    run: Run,
+  ): AttemptResult {
+    const facts = this.#facts(run)
+    try {
+      return by(value, facts)
+    } catch {
+      // Its own error tells nothing that the description of this case does not.
+      return decideUnreadable(facts)
+    }
+  }
+
+  #log(line: () => void): void {
+    try {
+      line()
+    } catch {
+      // A logger that cannot show a value must not cost a job, and there is nobody else to tell.
+    }
+  }
+
   #settle(run: Run, result: AttemptResult): void {
     run.settled = true
+    this.#options.finisher.add(run.job, result)
     if (result.result !== 'completed' && result.outcome !== null) {
       const { kind, id, attempt } = run.job
-      this.#options.core.logger.warn(
-        { jobId: id, kind, attempt, outcome: result.outcome, state: result.state },
-        'an attempt did not complete its job',
+      const { outcome, state } = result
+      this.#log(() =>
+        this.#options.core.logger.warn(
+          { jobId: id, kind, attempt, outcome, state },
+          'an attempt did not complete its job',
+        ),
       )
     }
-    this.#options.finisher.add(run.job, result)
   }
 
   #end(run: Run): void {
@@ -228,6 +260,15 @@ export class Executor {
       },
     )
     this.#settle(run, decideThrown(error, this.#facts(run)))
+  }
+}
+
+function isStale(error: unknown): boolean {
+  try {
+    return isMillraceError(error) && error.code === 'E_JOB_STALE'
+  } catch {
+    // Ours can be looked at.
+    return false
   }
 }
 

@@ -1,4 +1,5 @@
 import { METRICS } from '../counts/counts.ts'
+import { COUNT_FINISHED } from '../jobs/count-finished.ts'
 import { decodeFinished, FINISHED_COLUMNS, type FinishedRow } from '../jobs/finished-row.ts'
 import type { FinishedJob } from '../jobs/finished.ts'
 import { KEPT_COLUMNS } from '../jobs/history-columns.ts'
@@ -12,16 +13,6 @@ import type { CompletedEnd, EndedResult, PutBackResult, Settled } from './result
 // one claim, in which a job occurs once; so it stands for the attempt as well. That the job is executing need not be said:
 // a constraint keeps it so that only then it has a token. Nor should it, for the planner, whose statistics know nothing of
 // states that last for milliseconds, would take the index of executing jobs for the shortest way.
-
-/** Counts of a statement that moves jobs into the history: `done` has (queue, application, metric). */
-const COUNT_FINISHED = `sums as (
-    select queue, application, metric, count(*) as n from done group by queue, application, metric
-  ), counted as (
-    insert into millrace.count_delta (metric, label, delta)
-    select '${METRICS.jobsUnfinished}', queue, -n from sums
-    union all select metric, queue, n from sums
-    union all select '${METRICS.backlog}', application, -n from sums where application is not null
-  )`
 
 const COMPLETED_BY_ID = `delete from millrace.job j using unnest($1::uuid[], $2::uuid[]) u(id, token)
   where j.id = u.id and j.token = u.token`

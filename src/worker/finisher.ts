@@ -1,6 +1,8 @@
 import type { Core } from '../core/core.ts'
 import { failpoint } from '../core/failpoint.ts'
+import type { LogFields } from '../core/logger.ts'
 import type { FinishHooks } from '../jobs/finished.ts'
+import { withHistoryDays } from '../jobs/history-days.ts'
 import type { JobWaker } from '../jobs/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction } from '../postgres/transaction.ts'
@@ -56,28 +58,33 @@ export class Finisher {
       ...common,
       name: 'complete',
       maxInFlight: 2,
-      write: (batch) => this.#writeCompleted(batch),
+      write: (batch) => withHistoryDays(options, () => this.#writeCompleted(batch)),
+      describe: describeJob,
       onWritten: options.onWritten,
     })
     this.#putBack = new Batcher<Settled<PutBackResult>>({
       ...common,
       name: 'put back',
       maxInFlight: 1,
-      write: (batch, repeated) => this.#writePutBack(batch, repeated),
+      write: (batch, repeated) =>
+        withHistoryDays(options, () => this.#writePutBack(batch, repeated)),
+      describe: ({ job }) => describeJob(job),
       onWritten: written,
     })
     this.#ended = new Batcher<Settled<Ended>>({
       ...common,
       name: 'end',
       maxInFlight: 1,
-      write: (batch) => this.#writeEnded(batch),
+      write: (batch) => withHistoryDays(options, () => this.#writeEnded(batch)),
+      describe: ({ job }) => describeJob(job),
       onWritten: written,
     })
     this.#late = new Batcher({
       ...common,
       name: 'late',
       maxInFlight: 1,
-      write: (batch) => recordLate(options.pool, batch),
+      write: (batch) => withHistoryDays(options, () => recordLate(options.pool, batch)),
+      describe: describeJob,
       onWritten: () => {},
     })
   }
@@ -85,6 +92,11 @@ export class Finisher {
   /** Results that are not written yet. */
   get size(): number {
     return this.#completed.size + this.#putBack.size + this.#ended.size
+  }
+
+  /** How many of them the database refuses. They are tried again and again, and take no part in what waits for it. */
+  get refused(): number {
+    return this.#completed.refused + this.#putBack.refused + this.#ended.refused
   }
 
   /** Takes a result on. */
@@ -203,4 +215,8 @@ export class Finisher {
       this.#late.add(job)
     }
   }
+}
+
+function describeJob({ id, kind, attempt }: ClaimedJob): LogFields {
+  return { jobId: id, kind, attempt }
 }

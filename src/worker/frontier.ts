@@ -13,8 +13,8 @@ export const PRIORITIES = 10
  * - a row handed back under its old place: wake-up, or sweep.
  *
  * A wake-up may arrive while a claim is under way whose snapshot is older than what the wake-up is about. Were it simply
- * applied, the claim's reply would raise the frontier over it. So what was lowered during a claim is applied again after
- * its reply; see {@link ClaimReading}.
+ * applied, the claim's reply would raise the frontier over it. So a claim raises nothing over what was lowered while it
+ * was under way, be it by a wake-up or by a sweep; only one that began afterwards does. See {@link ClaimReading}.
  */
 export class Frontier {
   readonly #places: number[] = Array.from({ length: PRIORITIES }, () => 0)
@@ -37,7 +37,9 @@ export class Frontier {
           let place = this.#places[priority] as number
           if (taken !== undefined) place = Math.max(place, taken + 1)
           if (horizon !== undefined && exhausted(priority)) place = Math.max(place, horizon)
-          this.#places[priority] = Math.min(place, reading.lowest)
+          // What was lowered meanwhile stays, unless a claim made since has raised it again.
+          const known = this.#places[priority] as number
+          this.#places[priority] = Math.max(known, Math.min(place, reading.lowest))
         }
       },
       abandon: () => {
@@ -54,9 +56,9 @@ export class Frontier {
     for (const reading of this.#open) reading.lowest = Math.min(reading.lowest, place)
   }
 
-  /** Begins a sweep: the next claims look from the bottom. */
+  /** Begins a sweep: the next claims look from the bottom, whatever those under way reply. */
   sweep(): void {
-    this.#places.fill(0)
+    this.lower(0)
   }
 }
 

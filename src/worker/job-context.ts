@@ -6,6 +6,7 @@ import { MillraceError } from '../errors/millrace-error.ts'
 import type { Effects, JobContext, JobTransaction } from '../jobs/context.ts'
 import type { EventPublisher } from '../jobs/event-publisher.ts'
 import type { FinishHooks } from '../jobs/finished.ts'
+import { madeMissingDay } from '../jobs/history-days.ts'
 import { insertJobs, insertJobsNow } from '../jobs/insert.ts'
 import { decodeMeta, idempotencyKeyOf, type JobMeta, type JobOrigin } from '../jobs/meta.ts'
 import { newJob } from '../jobs/new-job.ts'
@@ -202,7 +203,11 @@ export class AttemptContext implements JobContext {
         timeoutMs: transactionMs,
         committed: async (db) => (await whyAbsent(db, [this.#job])).get(this.#job) === 'ours',
       },
-    )
+    ).catch(async (error: unknown) => {
+      // What the handler did cannot be done again here: the attempt fails, and the next one finds the day.
+      await madeMissingDay(this.#parts, error)
+      throw error
+    })
     this.#completed = true
     await failpoint('job:after-transaction-commit')
     return result

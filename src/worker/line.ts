@@ -108,15 +108,18 @@ export class Line implements Slot {
     if (this.#starting || !this.#options.isOpen()) return
     const { clock } = this.#options.core
     this.#starting = true
-    while (this.#running < this.#options.concurrency && this.#buffer.size > 0) {
-      const nowMs = clock.monotonicMs()
-      if (this.#turnBeganMs === undefined) this.#beginTurn(nowMs)
-      else if (nowMs - this.#turnBeganMs > TURN_MS) break
-      this.#running += 1
-      this.#options.executor.start(this.#buffer.take() as ClaimedJob, this)
-      if (!this.#options.isOpen()) break
+    try {
+      while (this.#running < this.#options.concurrency && this.#buffer.size > 0) {
+        const nowMs = clock.monotonicMs()
+        if (this.#turnBeganMs === undefined) this.#beginTurn(nowMs)
+        else if (nowMs - this.#turnBeganMs > TURN_MS) break
+        this.#running += 1
+        this.#options.executor.start(this.#buffer.take() as ClaimedJob, this)
+        if (!this.#options.isOpen()) break
+      }
+    } finally {
+      this.#starting = false
     }
-    this.#starting = false
     this.#claimMore()
   }
 
@@ -163,6 +166,7 @@ export class Line implements Slot {
     const processId = heartbeat.id
     const reading = this.#frontier.read()
     const frontier = [...this.#frontier.places]
+    const horizon = this.#horizon
     this.#claims += 1
     this.#incoming += limit
     this.#more = false
@@ -176,7 +180,7 @@ export class Line implements Slot {
       const gate = failpoint('job:claimed')
       if (gate) await gate
       if (jobs.length === limit) this.#more = true
-      reading.end(...this.#reach(jobs, limit), this.#horizon)
+      reading.end(...this.#reach(jobs, limit), horizon)
     } catch (error) {
       reading.abandon()
       core.logger.warn({ error, queue }, 'jobs could not be claimed')

@@ -35,7 +35,7 @@ export interface WorkerOptions {
 export interface WorkerLimits {
   /** Time between two sweeps, in milliseconds: how late a job may be found that nobody woke us for. Default 1,000. Bounds 10 … 60,000. */
   readonly pollMs?: number
-  /** Results not yet written, above which nothing new is started. Default 5,000. Bounds 1 … 100,000. */
+  /** Results not yet written, above which nothing new is started. Default 5,000. Bounds 1 … 100,000. Of those that the database refuses for what is in them, up to half as many more are not counted. */
   readonly maxUnwritten?: number
   /** Limit of a handler's transaction, in milliseconds, kept by the server. Default 10,000. Bounds 100 … 600,000. */
   readonly transactionMs?: number

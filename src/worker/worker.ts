@@ -197,8 +197,11 @@ export class Worker {
     return this.#suspects.isClaiming || [...this.#lines.values()].some((line) => line.isClaiming)
   }
 
+  /** A few results that are refused for what is in them must not end all work; but many of them must. */
   #hasRoom(extra: number): boolean {
-    return this.#finisher.size + extra < this.#options.limits.maxUnwritten
+    const { maxUnwritten } = this.#options.limits
+    const spared = Math.min(this.#finisher.refused, maxUnwritten / 2)
+    return this.#finisher.size - spared + extra < maxUnwritten
   }
 
   #startAll(): void {

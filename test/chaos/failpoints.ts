@@ -17,6 +17,8 @@ export const SOURCE_FAILPOINTS = [
   'job:after-complete',
   'job:before-transaction-commit',
   'job:after-transaction-commit',
+  'upkeep:rescued',
+  'upkeep:staged',
 ] as const
 
 /** Places in the scenario's own handlers that the sweep goes through as well. */

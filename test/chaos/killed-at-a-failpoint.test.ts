@@ -6,7 +6,7 @@ import { HANDLER_FAILPOINTS, SOURCE_FAILPOINTS, type Trap } from './failpoints.t
 import { killed } from './scenarios.ts'
 
 /** Failpoints that are only reached by whoever follows a process that died with jobs in its hands. */
-const AFTER_A_DEATH: readonly string[] = ['job:suspect-claimed']
+const AFTER_A_DEATH: readonly string[] = ['job:suspect-claimed', 'upkeep:rescued']
 
 test('sweeps over every failpoint there is', () => {
   const root = join(import.meta.dirname, '..', '..')

@@ -33,7 +33,7 @@ test('discards a job that ends its process each time, and charges no other', asy
     const died = worker.exited.then(() => true)
     await eventually(
       async () => (await Promise.race([died, Promise.resolve(false)])) || (await isDiscarded()),
-      { timeoutMs: 30_000 },
+      { timeoutMs: 60_000 },
     )
     const last = worker.events.at(-1)
     if (last?.event !== 'trap') break

@@ -6,7 +6,7 @@ import { ChaosRun } from './chaos-run.ts'
 import type { Trap } from './failpoints.ts'
 
 /** On a busy machine everything takes its time. */
-const PATIENCE = { timeoutMs: 30_000 } as const
+const PATIENCE = { timeoutMs: 60_000 } as const
 
 async function eventually(check: () => boolean | Promise<boolean>): Promise<void> {
   await patiently(check, PATIENCE)
@@ -103,7 +103,7 @@ export async function fencedConsumer(
     name: 'a consumer fenced by the compare-and-set',
     database: await testDatabase(t),
     partitions: 1,
-    workers: { takeOverMs: 60_000, heartbeatMs: 20_000, transactionTimeoutMs: 30_000 },
+    workers: { takeOverMs: 60_000, heartbeatMs: 20_000, transactionTimeoutMs: 60_000 },
     ...options,
   })
   await run.producer.produce(60, { behaviour: () => 'plain' })

@@ -37,7 +37,9 @@ test('finds out what became of a COMMIT, whichever way it was lost', async (t) =
   /** How often it was found out that a COMMIT whose reply was lost had taken effect, or had not. */
   const found = async (): Promise<Record<string, Record<CutSide, number>>> => {
     const { rows } = await run.pool.query<{ n: number }>(
-      `select count(*)::int as n from millrace.job_attempt where error ->> 'code' = 'E_DB_CONNECT'`,
+      `select count(*)::int as n from (
+         select last_error from millrace.job union all select last_error from millrace.job_history) j
+       where last_error ->> 'code' = 'E_DB_CONNECT'`,
     )
     const heard = entriesOf(run.history(), 'produce')
     const produced = (outcome: string): number =>

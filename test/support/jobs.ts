@@ -136,6 +136,16 @@ export function gate(): { readonly opened: Promise<void>; open(): void } {
   return { opened: promise, open: resolve }
 }
 
+/** Drops every day of history there is, as if nobody had kept up for long. */
+export async function dropHistoryDays(pool: pg.Pool): Promise<void> {
+  await pool.query(
+    `do $$ declare day regclass;
+     begin for day in select inhrelid::regclass from pg_inherits
+       where inhparent in ('millrace.job_history'::regclass, 'millrace.job_attempt'::regclass)
+     loop execute format('drop table %s', day); end loop; end $$`,
+  )
+}
+
 /** Takes every executing job away from whoever holds it, as a rescue would. */
 export async function takeBack(pool: pg.Pool): Promise<void> {
   await pool.query(

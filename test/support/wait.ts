@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Options of {@link eventually}. */
 export interface EventuallyOptions {
-  /** Time after which it gives up, in milliseconds. Default 10,000. */
+  /** Time after which it gives up, in milliseconds. Default 60,000. */
   readonly timeoutMs?: number
   /** Time between two checks, in milliseconds. Default 25. */
   readonly intervalMs?: number
@@ -16,7 +16,7 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   options: EventuallyOptions = {},
 ): Promise<T> {
-  const { timeoutMs = 10_000, intervalMs = 25 } = options
+  const { timeoutMs = 60_000, intervalMs = 25 } = options
   const deadline = performance.now() + timeoutMs
   for (;;) {
     let problem: unknown

@@ -44,7 +44,7 @@ export function summary(scene: Scene, columns: number): readonly Line[] {
     [],
     ...places(scene),
     [],
-    ...next(figures, columns),
+    ...next(scene, figures, columns),
   ]
 }
 
@@ -114,7 +114,8 @@ function places({ database, mailbox, figures }: Scene): readonly Line[] {
   ]
 }
 
-function next({ deadLetters }: Figures, columns: number): readonly Line[] {
+function next({ phase }: Scene, { deadLetters }: Figures, columns: number): readonly Line[] {
+  if (phase === 'stopped') return [[['npm start goes on where this stopped.', 'dim']]]
   const hint = (command: string, note: string): Line => [
     [command.padEnd(30), 'plain'],
     ...(columns >= WIDE ? ([[note, 'dim']] as const) : []),
@@ -123,7 +124,7 @@ function next({ deadLetters }: Figures, columns: number): readonly Line[] {
     deadLetters > 0
       ? [
           hint('npx millrace dlq list', 'the dead letters, each with its reason'),
-          hint('npx millrace dlq get <id>', 'one of them, byte for byte'),
+          hint('npx millrace dlq get latest', 'the newest of them, byte for byte'),
         ]
       : []
   return [

@@ -103,6 +103,16 @@ it('draws the summary over itself', () => {
   assert.match(screen.text, /up 1 min 12 s/)
 })
 
+it('says what to try while it is open, and how to go on when it has stopped', () => {
+  const { screen, output } = setup()
+  output.show(figures())
+  assert.match(screen.text, /npx millrace dlq get latest/)
+  output.phase('stopped')
+  output.show(figures(), true)
+  assert.doesNotMatch(screen.text, /npx|Ctrl-C/)
+  assert.match(screen.text, /npm start goes on where this stopped/)
+})
+
 it('lets sentences scroll by above the summary', () => {
   const { screen, output } = setup()
   output.talk('The shop is open.')

@@ -1,4 +1,4 @@
-import { getDeadLetter, type DeadLetter } from '../../dead-letter/queries.ts'
+import { getDeadLetter, listDeadLetters, type DeadLetter } from '../../dead-letter/queries.ts'
 import type { Command, CommandContext } from '../command.ts'
 import { withOperator } from '../connect.ts'
 import { CliError } from '../errors.ts'
@@ -23,20 +23,33 @@ export const dlqGetCommand: Command = {
     ...JSON_OPTION,
     ...DATABASE_OPTIONS,
   },
-  notes: ['JSON has bytes as {"base64", "text"}; text only where they are UTF-8.'],
-  examples: ['millrace dlq get 17', 'millrace dlq get 17 --raw value > value.bin'],
+  notes: [
+    '`latest` as the id is the newest that is open.',
+    'JSON has bytes as {"base64", "text"}; text only where they are UTF-8.',
+  ],
+  examples: ['millrace dlq get latest', 'millrace dlq get 17 --raw value > value.bin'],
   run(context) {
     const { args, out } = context
-    const id = deadLetterId(args.positionals[0]) as bigint
+    const asked = args.positionals[0] as string
+    const given = asked === 'latest' ? undefined : deadLetterId(asked)
     const raw = args.word('raw', ['value', 'key'])
     return withOperator(context, {}, async ({ operator }) => {
-      const letter = await getDeadLetter(operator.pool, id)
+      const letter = await getDeadLetter(operator.pool, given ?? (await latest(operator.pool)))
       if (raw !== undefined) writeRaw(context, letter, raw)
       else if (out.format === 'json') out.json(toJson(letter))
       else out.text(toText(letter))
       return EXIT.ok
     })
   },
+}
+
+/** @throws E_CLI_NOT_FOUND when none is open. */
+async function latest(db: Parameters<typeof listDeadLetters>[0]): Promise<bigint> {
+  const [newest] = await listDeadLetters(db, { state: 'open', limit: 1 })
+  if (newest !== undefined) return newest.id
+  throw new CliError('E_CLI_NOT_FOUND', 'there is no open dead letter', {
+    next: 'millrace dlq list --state all',
+  })
 }
 
 function writeRaw({ out }: CommandContext, letter: DeadLetter, part: 'value' | 'key'): void {

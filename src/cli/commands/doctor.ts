@@ -7,7 +7,7 @@ import { findDatabase } from '../database-url.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
 import type { Output } from '../output.ts'
 import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
-import { redact } from '../redact.ts'
+import { redact } from '../../errors/redact.ts'
 import { safeLine } from '../safe-text.ts'
 
 /** `millrace doctor` */

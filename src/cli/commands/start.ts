@@ -10,8 +10,6 @@ import { shownError, usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
 import { nearest } from '../nearest.ts'
 import { DATABASE_OPTIONS, WRITE_OPTIONS, type Arguments } from '../options.ts'
-import { redact } from '../redact.ts'
-import { safeJsonText } from '../safe-text.ts'
 
 const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
@@ -65,7 +63,7 @@ async function runStart(context: CommandContext): Promise<ExitCode> {
   const { args, core, out } = context
   const level = args.word('log-level', LOG_LEVELS) ?? 'info'
   const { jsonLogger } = await import('../../index.ts')
-  const write = (line: string): void => out.error(`${redact(safeJsonText(line))}\n`)
+  const write = (line: string): void => out.error(`${line}\n`)
   const logger = jsonLogger({ clock: core.clock, level, write })
   const found = await findDatabase({ ...context, config: 'needed' })
   const config: MillraceConfig = found.config?.millrace ?? {}

@@ -66,6 +66,26 @@ describe('millrace dlq list', () => {
     assert.equal(all.stdout.trimEnd().split('\n').length, 4)
   })
 
+  it('gives the tenth before the ninth, and page by page all of them', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await writeDeadLetters(
+      cli.pool,
+      Array.from({ length: 11 }, (_, n) => letter(BigInt(n))),
+    )
+    const seen: string[] = []
+    for (let before: readonly string[] = []; ; ) {
+      const { stdout } = await cli.run(['dlq', 'list', '-n', '4', '--json', ...before])
+      const page = JSON.parse(stdout) as { items: { id: string }[]; more: string | null }
+      seen.push(...page.items.map(({ id }) => id))
+      if (page.more === null) break
+      before = ['--before', seen.at(-1) as string]
+    }
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 11 }, (_, n) => String(11 - n)),
+    )
+  })
+
   it('fits the terminal, one line per dead letter, whatever it holds', async (t) => {
     const cli = await cliWithDatabase(t)
     const message = `\u001b[2Jline 1\r\nline 2\u202e ${'long '.repeat(200)}`
@@ -154,8 +174,19 @@ describe('millrace dlq get', () => {
     assert.equal((await cli.run(['dlq', 'get', '2', '--raw', 'vale'])).code, 2)
   })
 
+  it('shows the newest that is open when asked for the latest', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await writeDeadLetters(cli.pool, [letter(1n), letter(2n), letter(3n)])
+    await cli.pool.query(`update millrace.dead_letter set state = 'replayed' where "offset" = 3`)
+    const { code, stdout } = await cli.run(['dlq', 'get', 'latest', '--json'])
+    assert.deepEqual([code, (JSON.parse(stdout) as { id: string }).id], [0, '2'])
+  })
+
   it('exits 5 when there is none', async (t) => {
     const cli = await cliWithDatabase(t)
+    const latest = await cli.run(['dlq', 'get', 'latest'])
+    assert.deepEqual([latest.code, latest.stdout], [5, ''])
+    assert.match(latest.stderr, /there is no open dead letter/)
     const { code, stderr } = await cli.run(['dlq', 'get', '17'])
     assert.equal(code, 5)
     assert.match(stderr, /there is no dead letter 17[^]*E_DLQ_NOT_FOUND[^]*next millrace dlq list/)

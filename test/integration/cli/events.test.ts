@@ -5,6 +5,7 @@ import { createCore } from '../../../src/core/core.ts'
 import { tableLog } from '../../../src/log/table-log.ts'
 import type { NewRecord } from '../../../src/log/port.ts'
 import { eventually } from '../../support/wait.ts'
+import { postgresProxy, type Cut } from '../../support/proxy.ts'
 import type { TestDatabase } from '../../support/database.ts'
 import { assertHarmless, cliWithDatabase, type Cli } from './run-cli.ts'
 
@@ -125,6 +126,44 @@ describe('millrace events publish', () => {
     )
   })
 
+  for (const { side, outcome, code, published } of [
+    { side: 'reply', outcome: 'publishes all the same', code: 0, published: 1 },
+    { side: 'request', outcome: 'publishes nothing and says so', code: 6, published: 0 },
+  ] as const) {
+    it(`${outcome} when the connection is lost at the ${side} of the COMMIT`, async (t) => {
+      const cli = await setup(t)
+      await using proxy = await postgresProxy(cli.url)
+      const cuts: Cut[] = []
+      void proxy
+        .cutCommit(side, ({ statements }) => statements.includes('millrace:log-append'))
+        .then((cut) => cuts.push(cut))
+      const ended = await cli.run(['events', 'publish', 'ITEM_SOLD', '--data', '{"id":"a"}'], {
+        env: { DATABASE_URL: proxy.through(cli.url) },
+      })
+      const tail = await cli.run(['events', 'tail', '--no-follow', '--jsonl'])
+      assert.deepEqual([cuts.length, ended.code], [1, code], ended.stderr)
+      assert.equal(jsonLines(tail.stdout).length, published)
+      assert.match(
+        ended.stderr,
+        published === 1 ? /published 1, refused 0/ : /E_DB_CONNECT|rolled back/,
+      )
+    })
+  }
+
+  it('tells the readers', async (t) => {
+    const cli = await setup(t)
+    const listener = await cli.pool.connect()
+    const heard: string[] = []
+    try {
+      listener.on('notification', ({ payload }) => heard.push(payload ?? ''))
+      await listener.query('listen millrace')
+      await cli.run(['events', 'publish', 'ITEM_SOLD', '--data', '{"id":"a"}'])
+      await eventually(() => heard.join().startsWith('log:'))
+    } finally {
+      listener.release(true)
+    }
+  })
+
   it('exits 5 for an event, a file or a topic that is not there', async (t) => {
     const cli = await setup(t)
     const event = await cli.run(['events', 'publish', 'ITEM_SLD', '--data', '{}'])
@@ -201,6 +240,26 @@ describe('millrace events tail', () => {
     assert.deepEqual(await values('--key', 'k1'), [1, 3])
     assert.deepEqual(await values('--partition', '7'), [])
     assert.equal((await cli.run(['events', 'tail', '--from', 'yesterday'])).code, 2)
+  })
+
+  it('keeps the order of a partition whatever the time of its records', async (t) => {
+    const cli = await setup(t)
+    const log = tableLog().open({ core: createCore(), pool: cli.pool })
+    await log.createTopic('late', { partitions: 2 })
+    const at = (partition: number, second: number): Partial<NewRecord> & { value: Uint8Array } => ({
+      topic: 'late',
+      partition,
+      timestamp: new Date(Date.UTC(2026, 0, 1, 0, 0, second)),
+      value: Buffer.from('{}'),
+    })
+    await cli.append(at(0, 30), at(0, 10), at(1, 20), at(1, 40))
+    const { stdout } = await cli.run(['events', 'tail', 'late', '--no-follow', '--jsonl'])
+    assert.deepEqual(
+      jsonLines(stdout).map(
+        ({ partition, offset }) => `${partition as number}@${offset as string}`,
+      ),
+      ['1@0', '0@0', '0@1', '1@1'],
+    )
   })
 
   it('keeps whole numbers that a double cannot hold', async (t) => {

@@ -11,7 +11,10 @@ import { getDeadLetter, listDeadLetters } from '../../../src/dead-letter/queries
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import type { ReceivedEvent } from '../../../src/events/received-event.ts'
+import { createCore } from '../../../src/core/core.ts'
 import { job } from '../../../src/jobs/job.ts'
+import { retryJobs } from '../../../src/jobs/retry.ts'
+import { JobWaker } from '../../../src/jobs/wake.ts'
 import { testDatabase } from '../../support/database.ts'
 import { keepingLogger, running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
@@ -436,5 +439,30 @@ describe('a log that is not what it was', () => {
         ({ level, message }) => level === 'error' && /stopped until somebody decides/.test(message),
       ),
     )
+  })
+})
+
+describe('a job that is discarded, retried and discarded again', () => {
+  it('has one dead letter, which tells of the last time, and is counted once', async (t) => {
+    const { url, pool } = await testDatabase(t)
+    let tries = 0
+    const hopeless = job('hopeless', {
+      args: z.object({}),
+      handle: () => {
+        tries += 1
+        throw permanent(`time ${tries}`)
+      },
+    })
+    const millrace = await running(t, { database: url, jobs: [hopeless] })
+    const id = await millrace.insert(hopeless, {})
+    const core = createCore()
+    for (const message of ['time 1', 'time 2']) {
+      await eventually(async () => (await listDeadLetters(pool))[0]?.error.message === message)
+      if (message === 'time 1') {
+        await retryJobs({ core, pool, waker: new JobWaker({ core, pool }) }, [id])
+      }
+    }
+    assert.equal((await listDeadLetters(pool)).length, 1)
+    assert.equal((await millrace.summary()).deadLetters, 1)
   })
 })

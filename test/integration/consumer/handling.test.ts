@@ -416,5 +416,6 @@ describe("the caller's own transaction", () => {
       kept = tx
     })
     await assert.rejects(async () => kept?.query('select 1'), /the transaction is over/)
+    await assert.rejects(async () => kept?.publish(itemSold, { orderId: 'x', n: 1 }))
   })
 })

@@ -143,6 +143,16 @@ test('a job that does not exist is not found', async (t) => {
   assert.equal(await getJob(bed.pool, unknownId), undefined)
 })
 
+test('the details of a job give its args as they are stored, too large for a number or not', async (t) => {
+  const bed = await jobsBed(t)
+  const id = await bed.insert(plain, { n: 5 })
+  const text = '{"n": 90071992547409931, "x": 1.10}'
+  await bed.pool.query('update millrace.job set args = $1 where id = $2', [text, id])
+  assert.equal((await bed.get(id)).argsJson, text)
+  await cancelJobs(bed, [id])
+  assert.equal((await bed.get(id)).argsJson, text)
+})
+
 test('the details of a job tell its args, its meta and where it comes from', async (t) => {
   const bed = await jobsBed(t)
   const id = await bed.insert(plain, { n: 5 }, { meta: { correlationId: 'c', traceparent: 't' } })

@@ -86,6 +86,35 @@ describe('a transaction', () => {
   })
 })
 
+describe('a transaction whose function hangs', () => {
+  it('is left when the server has ended its session, and gives its connection back', async (t) => {
+    const { pool } = await testDatabase(t)
+    await assert.rejects(
+      transaction(pool, core, () => new Promise(() => {}), { timeoutMs: 100 }),
+      { code: '25P03' },
+    )
+    assert.equal(pool.totalCount - pool.idleCount, 0)
+  })
+
+  it('says, when it goes on after that, that its time was up and not that the database is away', async (t) => {
+    const { pool } = await testDatabase(t)
+    const late = Promise.withResolvers<unknown>()
+    const ended = Promise.withResolvers<void>()
+    const outcome = transaction(
+      pool,
+      core,
+      async (tx) => {
+        await ended.promise
+        late.resolve(await tx.query('select 1').catch((error: unknown) => error))
+      },
+      { timeoutMs: 100 },
+    )
+    await assert.rejects(outcome, { code: '25P03' })
+    ended.resolve()
+    assert.match(String(await late.promise), /the transaction is over/)
+  })
+})
+
 describe('migrating', () => {
   it('does nothing the second time, and may be done by several at once', async (t) => {
     const { pool } = await testDatabase(t)
@@ -153,7 +182,7 @@ describe('the heartbeat', () => {
       pool,
       applications: ['a'],
       heartbeatMs: 50,
-      takeOverMs: 600,
+      takeOverMs: 30_000,
     })
     let lapses = 0
     heartbeat.onLapse(() => (lapses += 1))

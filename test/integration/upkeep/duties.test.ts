@@ -181,3 +181,15 @@ test('counts are folded into one row each, without changing their sum', async (t
   assert.deepEqual(rows, [{ metric: 'backlog', label: 'a', value: '5' }])
   assert.equal((await bed.pool.query('select from millrace.count_delta')).rowCount, 0)
 })
+
+test('more changes of counts than fit a batch are folded in one turn', async (t) => {
+  const bed = await jobsBed(t)
+  await bed.pool.query(
+    `insert into millrace.count_delta (metric, label, delta)
+     select 'backlog', 'a', 1 from generate_series(1, 120000)`,
+  )
+  await run(fold, bed)
+  const { rows } = await bed.pool.query('select value from millrace.count')
+  assert.deepEqual(rows, [{ value: '120000' }])
+  assert.equal((await bed.pool.query('select from millrace.count_delta')).rowCount, 0)
+})

@@ -8,7 +8,7 @@ import type { DutyParts } from '../../../src/upkeep/duty.ts'
 import { rescue } from '../../../src/upkeep/rescue.ts'
 import { claimJobs } from '../../../src/worker/claim.ts'
 import { completeJobs } from '../../../src/worker/finish-statements.ts'
-import { jobsBed, type JobsBed } from '../../support/jobs.ts'
+import { dropHistoryDays, jobsBed, type JobsBed } from '../../support/jobs.ts'
 import { spawnNode } from '../../support/process.ts'
 import { eventually } from '../../support/wait.ts'
 import { touchy } from './touchy.ts'
@@ -73,7 +73,7 @@ test('only the job that kills its process is charged, and it is discarded when i
     }
     const gone = (): Promise<boolean> =>
       eventually(async () => (await bed.get(killer.id)).state === 'discarded', {
-        timeoutMs: 8_000,
+        timeoutMs: 60_000,
       }).then(
         () => true,
         () => false,
@@ -191,4 +191,23 @@ test('an executing job that was asked to be cancelled ends as cancelled when its
     told.map(({ state }) => state),
     ['cancelled'],
   )
+})
+
+test('a job of a dead process is rescued although there is no day for it to be written to', async (t) => {
+  const bed = await jobsBed(t)
+  const job = newJob(bed.core, touchy, { does: 'nothing' })
+  await insertJobsNow(bed, [job])
+  const dead = bed.core.ids.uuid()
+  await claimJobs(bed.pool, {
+    queue: 'default',
+    kinds: ['touchy'],
+    limit: 1,
+    processId: dead,
+    token: dead,
+    frontier: bottom,
+  })
+  await bed.pool.query('update millrace.job set cancel_asked = true')
+  await dropHistoryDays(bed.pool)
+  await run(parts(bed))
+  assert.equal((await bed.get(job.id)).state, 'cancelled')
 })

@@ -7,6 +7,8 @@ import { Frontier, PRIORITIES, type ClaimReading } from '../../../src/worker/fro
 interface Model {
   readonly waiting: Set<number>
   readonly invisible: Set<number>
+  /** Waiting places that nobody was woken for and no sweep has come after. */
+  readonly silent: Set<number>
   next: number
 }
 
@@ -22,7 +24,7 @@ const steps = fc.array(
   fc.oneof<fc.Arbitrary<Step>[]>(
     fc.constant({ does: 'insert' }),
     fc.constant({ does: 'begin' }),
-    fc.record({ does: fc.constant('commit' as const), which: fc.nat(), wakes: fc.constant(true) }),
+    fc.record({ does: fc.constant('commit' as const), which: fc.nat(), wakes: fc.boolean() }),
     fc.record({ does: fc.constant('ask' as const), limit: fc.integer({ min: 1, max: 4 }) }),
     fc.record({ does: fc.constant('answer' as const), which: fc.nat() }),
     fc.constant({ does: 'sweep' }),
@@ -65,7 +67,8 @@ function play(model: Model, frontier: Frontier, script: readonly Step[]): void {
         if (place === undefined) break
         model.invisible.delete(place)
         model.waiting.add(place)
-        frontier.lower(place)
+        if (step.wakes) frontier.lower(place)
+        else model.silent.add(place)
         break
       }
       case 'ask': {
@@ -85,6 +88,7 @@ function play(model: Model, frontier: Frontier, script: readonly Step[]): void {
         break
       case 'sweep':
         horizon = model.next
+        model.silent.clear()
         frontier.sweep()
         break
     }
@@ -92,14 +96,21 @@ function play(model: Model, frontier: Frontier, script: readonly Step[]): void {
   while (asked.length > 0) answer(0)
 }
 
-test('no visible waiting job is ever below the frontier once every wake-up has come', () => {
+test('no visible waiting job is below the frontier once its wake-up or a sweep has come', () => {
   fc.assert(
     fc.property(steps, (script) => {
-      const model: Model = { waiting: new Set(), invisible: new Set(), next: 1 }
+      const model: Model = {
+        waiting: new Set(),
+        invisible: new Set(),
+        silent: new Set(),
+        next: 1,
+      }
       const frontier = new Frontier()
       play(model, frontier, script)
       const from = frontier.places[priority] as number
-      for (const place of model.waiting) assert.ok(place >= from, `${place} is below ${from}`)
+      for (const place of model.waiting) {
+        assert.ok(place >= from || model.silent.has(place), `${place} is below ${from}`)
+      }
     }),
     { numRuns: 2_000 },
   )
@@ -119,6 +130,25 @@ test('the frontier follows what is taken, and a sweep starts from the bottom', (
     frontier.places,
     Array.from({ length: PRIORITIES }, () => 0),
   )
+})
+
+test('a claim that began before a sweep does not undo it, nor what a later claim found', () => {
+  const frontier = new Frontier()
+  const highest: (number | undefined)[] = []
+  highest[3] = 41
+  const before = frontier.read()
+  frontier.sweep()
+  const after = frontier.read()
+  before.end(highest, () => true, 100)
+  assert.deepEqual([frontier.places[3], frontier.places[4]], [0, 0])
+  const late = frontier.read()
+  frontier.lower(7)
+  after.end([], () => true, 50)
+  assert.equal(frontier.places[3], 7)
+  const latest = frontier.read()
+  latest.end(highest, () => true, 100)
+  late.end(highest, () => true, 100)
+  assert.deepEqual([frontier.places[3], frontier.places[4]], [100, 100])
 })
 
 test('a claim that fails raises nothing', () => {
