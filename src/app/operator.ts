@@ -1,9 +1,11 @@
 import { createCore, type Core } from '../core/core.ts'
+import { closeDeadLettersOfJobs } from '../dead-letter/dead-letter.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { JobWaker } from '../jobs/wake.ts'
 import type { Log } from '../log/port.ts'
 import { checkConnection, connectError, createPool } from '../postgres/connect.ts'
 import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
 import type { LogFactory } from './options.ts'
 
 /** Options of {@link connectOperator}. */
@@ -25,6 +27,8 @@ export interface Operator extends AsyncDisposable {
   readonly logKind: string
   /** Tells the workers of jobs that may be claimed. */
   readonly waker: JobWaker
+  /** Closes the dead letters of jobs that are retried, in the same transaction. */
+  readonly onRetried: (tx: Queryable, ids: readonly string[]) => Promise<void>
   /** Opens the log at the first call. */
   log(): Promise<Log>
   /** Sends the last wake-ups and ends the connections. A pool that was given stays open. Safe to call twice. */
@@ -71,6 +75,7 @@ export function openOperator(options: OperatorOptions): Operator {
     pool,
     logKind: options.log?.kind ?? 'table',
     waker,
+    onRetried: closeDeadLettersOfJobs,
     log: () => (log ??= openLog(options.log, { core, pool })),
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => operator.close(),

@@ -117,6 +117,22 @@ async function write(
   return rows.filter(({ fresh }) => fresh).length
 }
 
+/**
+ * Closes the open dead letters of jobs that are tried again, in the transaction that brings them back. One that is
+ * discarded again opens its own again.
+ */
+export async function closeDeadLettersOfJobs(
+  db: Queryable,
+  jobIds: readonly string[],
+): Promise<void> {
+  if (jobIds.length === 0) return
+  await db.query(
+    `/* millrace:dead-letter-close */ update millrace.dead_letter set state = 'replayed'
+     where job_id = any ($1::uuid[]) and state = 'open'`,
+    [jobIds],
+  )
+}
+
 /** A text from a record's header as Postgres can hold it; the header itself is kept as bytes beside it. */
 function storable(text: string | undefined): string | null {
   return text === undefined ? null : text.toWellFormed().replaceAll('\u0000', '\\u0000')

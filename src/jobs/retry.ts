@@ -2,11 +2,21 @@ import type { Core } from '../core/core.ts'
 import { METRICS } from '../counts/counts.ts'
 import { plainArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
 import type { OrderResult } from './cancel.ts'
 import { keptColumns } from './history-columns.ts'
 import { orderTransaction } from './order-transaction.ts'
 import type { JobState } from './state.ts'
 import type { JobWaker } from './wake.ts'
+
+/** What {@link retryJobs} works with. */
+export interface RetryParts {
+  readonly core: Core
+  readonly pool: Pool
+  readonly waker: JobWaker
+  /** Told of the jobs that come back, in the same transaction. */
+  readonly onRetried?: (tx: Queryable, ids: readonly string[]) => Promise<void>
+}
 
 /**
  * Makes jobs claimable again, now: discarded and cancelled ones come back from the history, scheduled and retryable ones
@@ -17,7 +27,7 @@ import type { JobWaker } from './wake.ts'
  * for there is nothing to do; `suspended`.
  */
 export async function retryJobs(
-  { core, pool, waker }: { readonly core: Core; readonly pool: Pool; readonly waker: JobWaker },
+  { core, pool, waker, onRetried }: RetryParts,
   ids: readonly string[],
 ): Promise<OrderResult> {
   if (ids.length === 0) return { changed: [], asked: [], refused: [] }
@@ -26,6 +36,7 @@ export async function retryJobs(
       plainArray(ids),
     ])
     const changed = new Set(rows.map(({ id }) => id))
+    await onRetried?.(tx, [...changed])
     const rest = ids.filter((id) => !changed.has(id))
     const { rows: known } = await tx.query<{ id: string; state: JobState }>(
       `/* millrace:job-states */ select id, state from millrace.job where id = any ($1::uuid[])

@@ -11,10 +11,9 @@ import { getDeadLetter, listDeadLetters } from '../../../src/dead-letter/queries
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import type { ReceivedEvent } from '../../../src/events/received-event.ts'
-import { createCore } from '../../../src/core/core.ts'
+import { connectOperator } from '../../../src/app/operator.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { retryJobs } from '../../../src/jobs/retry.ts'
-import { JobWaker } from '../../../src/jobs/wake.ts'
 import { testDatabase } from '../../support/database.ts'
 import { keepingLogger, running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
@@ -442,27 +441,33 @@ describe('a log that is not what it was', () => {
   })
 })
 
-describe('a job that is discarded, retried and discarded again', () => {
-  it('has one dead letter, which tells of the last time, and is counted once', async (t) => {
+describe('a discarded job that is retried', () => {
+  it('has one dead letter, which is closed meanwhile and tells of the last time', async (t) => {
     const { url, pool } = await testDatabase(t)
     let tries = 0
     const hopeless = job('hopeless', {
       args: z.object({}),
       handle: () => {
         tries += 1
-        throw permanent(`time ${tries}`)
+        if (tries < 3) throw permanent(`time ${tries}`)
       },
     })
     const millrace = await running(t, { database: url, jobs: [hopeless] })
     const id = await millrace.insert(hopeless, {})
-    const core = createCore()
+    await using operator = await connectOperator({ database: url })
     for (const message of ['time 1', 'time 2']) {
-      await eventually(async () => (await listDeadLetters(pool))[0]?.error.message === message)
-      if (message === 'time 1') {
-        await retryJobs({ core, pool, waker: new JobWaker({ core, pool }) }, [id])
-      }
+      await eventually(async () => {
+        const [letter] = await listDeadLetters(pool)
+        return letter?.state === 'open' && letter.error.message === message
+      })
+      await retryJobs(operator, [id])
     }
-    assert.equal((await listDeadLetters(pool)).length, 1)
+    await eventually(async () => (await millrace.summary()).jobsCompleted === 1)
+    const letters = await listDeadLetters(pool)
+    assert.deepEqual(
+      letters.map(({ state, error }) => [state, error.message]),
+      [['replayed', 'time 2']],
+    )
     assert.equal((await millrace.summary()).deadLetters, 1)
   })
 })
