@@ -127,10 +127,7 @@ export async function start(options: StartOptions): Promise<Millrace> {
   try {
     await checkConnection(pool)
     if (options.migrate !== false) await migrate(pool)
-    await ensureHistoryDays({ core, pool }).catch((error: unknown) => {
-      // Somebody else is at it, or a day is missing that the first to need it makes.
-      core.logger.debug({ error }, 'the days of history could not be made ahead just now')
-    })
+    if (options.queues !== false) await makeHistoryDays(core, pool)
     return await run(options, core, pool, control, undo)
   } catch (error) {
     for (const step of undo.toReversed()) await step().catch(() => {})
@@ -258,6 +255,13 @@ async function run(
     [Symbol.asyncDispose]: () => millrace.stop(),
   }
   return millrace
+}
+
+/** Where finished jobs go. Somebody else may be at it; a day that is missing is made by the first who needs it. */
+async function makeHistoryDays(core: Core, pool: Pool): Promise<void> {
+  await ensureHistoryDays({ core, pool }).catch((error: unknown) => {
+    core.logger.debug({ error }, 'the days of history could not be made ahead just now')
+  })
 }
 
 async function createTopics(log: Log, options: StartOptions): Promise<void> {

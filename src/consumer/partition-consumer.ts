@@ -43,6 +43,8 @@ export class PartitionConsumer {
   #position: OwnedPosition
   #running: Promise<PartitionEnd> | undefined
   #waiting: string | null = null
+  /** Whether a batch is under way. */
+  #busy = false
 
   constructor(options: PartitionConsumerOptions) {
     this.#options = options
@@ -84,6 +86,12 @@ export class PartitionConsumer {
       if (broken !== undefined) return await this.#halt(broken)
       return await this.#read()
     } catch (error) {
+      if (this.#abandoned.signal.aborted && this.#busy) {
+        core.logger.info(
+          { application, topic, partition, processId: environment.processId },
+          'a batch was rolled back: the partition was given up while it was under way',
+        )
+      }
       if (this.#draining.signal.aborted) return 'drained'
       const expected = isMillraceError(error) && error.code === 'E_CONSUMER_NOT_OWNER'
       core.logger[expected ? 'info' : 'error'](
@@ -114,12 +122,14 @@ export class PartitionConsumer {
         return this.#halt(outOfRange(this.#position.next, result))
       read = this.#next(result.nextOffset)
       await backPressure?.ready(this.#draining.signal, (reason) => this.#say(reason))
+      this.#busy = true
       const { next, jobs } = await Batch.run(
         { ...environment, onWaiting: (reason) => this.#say(reason) },
         this.#position,
         result,
         this.#abandoned.signal,
       )
+      this.#busy = false
       this.#position = { ...this.#position, next }
       backPressure?.added(jobs)
     }

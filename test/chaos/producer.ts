@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createHash } from 'node:crypto'
 import type { Millrace } from '../../src/app/start.ts'
 import { seededRandom, type Random } from '../../src/core/random.ts'
@@ -69,6 +70,7 @@ export class Producer {
         const copies = tries === 0 ? drafts : drafts.map((d) => ({ ...d, id: `${d.id}~${tries}` }))
         const outcome = await this.#write(copies)
         if (outcome !== 'fail' || !persistent) break
+        await sleep(20)
       }
     }
   }

@@ -6,6 +6,7 @@ import { ChaosRun } from './chaos-run.ts'
 import type { Trap } from './failpoints.ts'
 
 /** On a busy machine everything takes its time. */
+const ROLLED_BACK = 'a batch was rolled back: the partition was given up while it was under way'
 const PATIENCE = { timeoutMs: 60_000 } as const
 
 async function eventually(check: () => boolean | Promise<boolean>): Promise<void> {
@@ -82,7 +83,7 @@ export async function stoppedConsumer(
   // It takes part again, under its new id.
   await eventually(() => ownsSome(run, 'zombie'))
   await run.producer.produce(40)
-  const refusals = zombie.logged(LOST) + zombie.logged(TRIED_AGAIN)
+  const refusals = zombie.logged(LOST) + zombie.logged(TRIED_AGAIN) + zombie.logged(ROLLED_BACK)
   run.fault('SIGSTOP', 'zombie at batch:before-position', at, {
     seen: refusals > 0,
     text: `its batch was refused ${refusals} times`,

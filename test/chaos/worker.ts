@@ -44,6 +44,8 @@ process.once('SIGTERM', () => {
 })
 // Whoever started it is gone, so nobody is left to end it.
 process.stdin.resume().once('end', () => process.exit(1))
+// It must not keep a stopped worker alive: that it ends by itself is a part of what is shown.
+process.stdin.unref()
 say('ready')
 // Most workers are killed before they could leave it to the next one.
 flushCompileCache()
