@@ -1,5 +1,5 @@
 import { isMillraceError } from '../errors/millrace-error.ts'
-import type { ErrorCode } from '../errors/codes.ts'
+import { PERMANENT_CODES } from '../errors/permanent-codes.ts'
 import { classifyDatabaseError } from '../postgres/sqlstate.ts'
 
 /** What is done about a failure of a record. */
@@ -13,14 +13,6 @@ export type Decision =
   /** The position may no longer be where it was thought to be: drop everything uncommitted and look at it anew. */
   | 'give-up'
 
-const PERMANENT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'E_PERMANENT',
-  'E_EVENT_INVALID',
-  'E_EVENT_UNDECODABLE',
-  'E_EVENT_VERSION',
-  'E_EVENT_TOO_LARGE',
-])
-
 /**
  * One decision for every failure of a record, from the error and how often this record has been tried, `attempt`
  * counted from 1. Database errors of class 22 (this value cannot be stored) are permanent; a constraint (class 23) may
@@ -30,7 +22,7 @@ export function decide(error: unknown, attempt: number, maxAttempts: number): De
   if (isMillraceError(error)) {
     if (error.code === 'E_CONSUMER_NOT_OWNER' || error.code === 'E_DB_UNKNOWN_COMMIT')
       return 'give-up'
-    if (PERMANENT.has(error.code)) return 'dead-letter'
+    if (PERMANENT_CODES.has(error.code)) return 'dead-letter'
     if (error.code === 'E_DB_CONNECT') return 'wait'
   }
   switch (classifyDatabaseError(error)) {

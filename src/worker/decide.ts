@@ -1,8 +1,8 @@
 import { CancelReason, StopReason, TimeoutReason } from '../core/abort.ts'
 import type { Random } from '../core/random.ts'
-import type { ErrorCode } from '../errors/codes.ts'
 import { describeError, type ErrorDescription } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
+import { PERMANENT_CODES } from '../errors/permanent-codes.ts'
 import type { AnyJobDefinition } from '../jobs/job.ts'
 import { isJobOutcome, MAX_SNOOZE_MS, type SnoozeOutcome } from '../jobs/outcome.ts'
 import {
@@ -22,15 +22,6 @@ export interface AttemptFacts {
   /** Why its signal was aborted, if it was. */
   readonly aborted: unknown
 }
-
-/** Errors that come back the same way however often one tries. */
-const PERMANENT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'E_PERMANENT',
-  'E_EVENT_INVALID',
-  'E_EVENT_UNDECODABLE',
-  'E_EVENT_VERSION',
-  'E_EVENT_TOO_LARGE',
-])
 
 /** What becomes of a job whose handler returned `value`. */
 export function decideReturned(value: unknown, facts: AttemptFacts): AttemptResult {
@@ -106,7 +97,7 @@ const UNREADABLE: ErrorDescription = {
 
 /** Whether `error` says that trying again is useless. */
 export function isPermanent(error: unknown): boolean {
-  return isMillraceError(error) && !error.retryable && PERMANENT.has(error.code)
+  return isMillraceError(error) && !error.retryable && PERMANENT_CODES.has(error.code)
 }
 
 function ended(
