@@ -100,6 +100,13 @@ module.exports = {
       to: { path: ['(^|/)node_modules/pg/', '(^|/)node_modules/@types/pg/', '^pg$'] },
     },
     {
+      name: 'only-kafka-imports-its-client',
+      comment: 'the Kafka client is known in src/kafka only, its types included',
+      severity: 'error',
+      from: { path: '^src/', pathNot: inRooms(['kafka']) },
+      to: { path: ['(^|/)node_modules/@platformatic/kafka/', '^@platformatic/kafka'] },
+    },
+    {
       name: 'src-stands-alone',
       comment: 'src imports nothing of test, apps, bench, examples or scripts',
       severity: 'error',
