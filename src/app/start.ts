@@ -8,7 +8,7 @@ import {
   type Writer,
 } from '../bridge/millrace-transaction.ts'
 import type { OnFinished } from '../jobs/finished.ts'
-import { directSink, Wakes } from '../bridge/sink.ts'
+import { autonomousSink, directSink, Wakes } from '../bridge/sink.ts'
 import { Consumer } from '../consumer/consumer.ts'
 import { createCore, type Core } from '../core/core.ts'
 import type { EventDefinition } from '../events/event.ts'
@@ -217,13 +217,9 @@ async function run(
       )
     }
   }
-  async function within<T>(
-    tx: Queryable | undefined,
-    write: (through: Writer) => Promise<T>,
-  ): Promise<T> {
-    if (tx !== undefined) return write(writer(env, directSink(env, tx, new Wakes()), {}))
-    return transaction(pool, core, (own) => write(millraceTransaction(env, own, {})))
-  }
+  const alone = writer(env, autonomousSink(env), {})
+  const within = (tx: Queryable | undefined): Writer =>
+    tx === undefined ? alone : writer(env, directSink(env, tx, new Wakes()), {})
   const millrace: Millrace = {
     database: pool,
     log,
@@ -235,14 +231,12 @@ async function run(
     },
     transaction: (action) =>
       transaction(pool, core, (tx) => action(millraceTransaction(env, tx, {}))),
-    publish: (definition, data, { tx, ...rest } = {}) =>
-      within(tx, (w) => w.publish(definition, data, rest)),
+    publish: (definition, data, { tx, ...rest } = {}) => within(tx).publish(definition, data, rest),
     publishMany: (definition, data, { tx, ...rest } = {}) =>
-      within(tx, (w) => w.publishMany(definition, data, rest)),
-    insert: (definition, args, { tx, ...rest } = {}) =>
-      within(tx, (w) => w.insert(definition, args, rest)),
+      within(tx).publishMany(definition, data, rest),
+    insert: (definition, args, { tx, ...rest } = {}) => within(tx).insert(definition, args, rest),
     insertMany: (definition, args, { tx, ...rest } = {}) =>
-      within(tx, (w) => w.insertMany(definition, args, rest)),
+      within(tx).insertMany(definition, args, rest),
     summary: () => summarize(core, pool, log),
     async stop({ now: atOnce = false } = {}) {
       if (atOnce) now = true

@@ -1,12 +1,12 @@
 import type { Core } from '../core/core.ts'
-import { insertJobs } from '../jobs/insert.ts'
+import { insertJobs, insertJobsNow } from '../jobs/insert.ts'
 import type { NewJob } from '../jobs/new-job.ts'
 import type { JobWaker, QueueWake } from '../jobs/wake.ts'
 import type { Log, NewRecord } from '../log/port.ts'
 import { wakeLog } from '../log/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import type { Transaction } from '../postgres/transaction.ts'
+import { transaction, type Transaction } from '../postgres/transaction.ts'
 
 /** Where what is published and inserted goes. Nothing is done for nothing. */
 export interface Sink {
@@ -55,6 +55,22 @@ export function directSink({ log }: Pick<Environment, 'log'>, db: Queryable, wak
     },
     async insert(jobs) {
       wakes.queues((await insertJobs(db, jobs)).wakes)
+    },
+  }
+}
+
+/** Writes each by itself, committed when its promise resolves. */
+export function autonomousSink(env: Environment): Sink {
+  return {
+    append: (records) => {
+      const wakes = new Wakes()
+      return transaction(env.pool, env.core, async (tx) => {
+        tx.afterCommit(() => wakes.send(env))
+        await directSink(env, tx, wakes).append(records)
+      })
+    },
+    async insert(jobs) {
+      await insertJobsNow(env, jobs)
     },
   }
 }

@@ -3,7 +3,7 @@ import { METRICS, type CountChange } from '../counts/counts.ts'
 import { plainArray, textArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import { transaction } from '../postgres/transaction.ts'
+import { statement } from '../postgres/statement.ts'
 import type { NewJob } from './new-job.ts'
 import type { JobWaker, QueueWake } from './wake.ts'
 
@@ -23,13 +23,14 @@ export async function insertJobs(db: Queryable, jobs: readonly NewJob[]): Promis
   if (jobs.length === 0) return { ids: [], wakes: [] }
   const { text, values } = insertStatement(jobs)
   const { rows } = await db.query<{ place: string }>(text, values)
-  const place = Number(rows[0]?.place)
-  // Those with a due time are staged when it has come; one that is due already is polled for.
-  const awake = new Set(jobs.filter((job) => !isScheduled(job)).map(({ queue }) => queue))
-  return {
-    ids: jobs.map(({ id }) => id),
-    wakes: [...awake].map((queue) => ({ queue, place })),
-  }
+  return { ids: jobs.map(({ id }) => id), wakes: wakesOf(jobs, Number(rows[0]?.place)) }
+}
+
+/** Those with a due time are staged when it has come; one that is due already is polled for. */
+function wakesOf(jobs: readonly NewJob[], place: number): QueueWake[] {
+  const queues = new Set<string>()
+  for (const job of jobs) if (!isScheduled(job)) queues.add(job.queue)
+  return [...queues].map((queue) => ({ queue, place }))
 }
 
 function isScheduled({ scheduledAt, scheduleInMs }: NewJob): boolean {
@@ -37,8 +38,8 @@ function isScheduled({ scheduledAt, scheduleInMs }: NewJob): boolean {
 }
 
 /**
- * Inserts jobs in a transaction of its own, and wakes their queues. A reply to COMMIT that gets lost is resolved by
- * looking for the jobs themselves, finished ones included.
+ * Inserts jobs by one statement that commits itself, and wakes their queues. A reply that gets lost is resolved by looking
+ * for the jobs themselves, finished ones included.
  * @throws E_DB_UNKNOWN_COMMIT if that is impossible; the same jobs must then not be inserted again blindly.
  */
 export async function insertJobsNow(
@@ -47,11 +48,15 @@ export async function insertJobsNow(
 ): Promise<readonly string[]> {
   const first = jobs[0]
   if (first === undefined) return []
-  const { ids, wakes } = await transaction(pool, core, (tx) => insertJobs(tx, jobs), {
-    committed: (db) => isKnown(db, first.id),
-  })
-  waker.wake(wakes)
-  return ids
+  const inserted = await statement(
+    pool,
+    core,
+    (db) => insertJobs(db, jobs),
+    (db) => isKnown(db, first.id),
+  )
+  // Their places went away with the reply: the lines are looked through from their beginning.
+  waker.wake(inserted?.wakes ?? wakesOf(jobs, 0))
+  return jobs.map(({ id }) => id)
 }
 
 /** Whether there is, or was, a job with this id. Jobs of one insert are there together or not at all. */

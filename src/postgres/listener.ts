@@ -159,8 +159,9 @@ export class Listener {
 
 /** Sends a wake-up. Not inside a transaction: a NOTIFY there takes a lock of the whole server at commit. */
 export async function wake(db: Queryable, subject: WakeSubject, text = ''): Promise<void> {
-  await db.query('/* millrace:wake */ select pg_notify($1, $2)', [
-    CHANNEL,
-    text === '' ? subject : `${subject}:${text}`,
-  ])
+  // A wake-up need not survive a crash, so nobody waits for the disk.
+  await db.query(
+    "/* millrace:wake */ select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)",
+    [CHANNEL, text === '' ? subject : `${subject}:${text}`],
+  )
 }

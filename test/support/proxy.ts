@@ -20,13 +20,15 @@ export interface PostgresProxy extends AsyncDisposable {
   through(url: string): string
   /** Cuts the connection of the next COMMIT that is `wanted`; resolves when that has been done. */
   cutCommit(side: CutSide, wanted: (commit: Commit) => boolean): Promise<Cut>
+  /** Cuts the connection of the next statement with this label, one that commits by itself; resolves when that has been done. */
+  cutStatement(side: CutSide, label: string): Promise<Cut>
   /** How many statements with this label were asked for. */
   count(label: string): number
 }
 
 interface Trap {
   readonly side: CutSide
-  readonly wanted: (commit: Commit) => boolean
+  readonly wanted: (label: string, isCommit: boolean, commit: Commit) => boolean
   readonly sprung: (cut: Cut) => void
 }
 
@@ -77,9 +79,9 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
       const plain = text.replace(LABEL, '').trim().toLowerCase()
       if (plain.startsWith('begin')) statements = []
       else statements.push(label)
-      if (!/^commit\b/.test(plain)) return 'pass'
+      const isCommit = /^commit\b/.test(plain)
       const commit = { statements: statements.slice(0, -1) }
-      const trap = [...traps].find(({ wanted }) => wanted(commit))
+      const trap = [...traps].find(({ wanted }) => wanted(label, isCommit, commit))
       if (trap === undefined) return 'pass'
       traps.delete(trap)
       const cut = { ...commit, side: trap.side }
@@ -110,7 +112,15 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
     },
     cutCommit: (side, wanted) =>
       new Promise((resolve) => {
-        traps.add({ side, wanted, sprung: resolve })
+        traps.add({
+          side,
+          wanted: (_, isCommit, commit) => isCommit && wanted(commit),
+          sprung: resolve,
+        })
+      }),
+    cutStatement: (side, wanted) =>
+      new Promise((resolve) => {
+        traps.add({ side, wanted: (label) => label === wanted, sprung: resolve })
       }),
     count: (label) => counts.get(label) ?? 0,
     async [Symbol.asyncDispose]() {

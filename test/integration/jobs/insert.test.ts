@@ -5,8 +5,11 @@ import { readCounts } from '../../../src/counts/counts.ts'
 import { insertJobs, insertJobsNow } from '../../../src/jobs/insert.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { newJob } from '../../../src/jobs/new-job.ts'
+import { createPool } from '../../../src/postgres/connect.ts'
 import type { QueryResult, Queryable, Row } from '../../../src/postgres/queryable.ts'
+import { cleanup } from '../../support/cleanup.ts'
 import { jobsBed } from '../../support/jobs.ts'
+import { postgresProxy } from '../../support/proxy.ts'
 import { eventually } from '../../support/wait.ts'
 
 const any = job('any', { args: z.object({ text: z.string() }), handle() {} })
@@ -113,6 +116,36 @@ test('jobs that share everything but their args are inserted with what they shar
      from millrace.job`,
   )
   assert.deepEqual(rows, [{ n: 3_000, ids: 3_000, queue: 'default', last: 't999' }])
+})
+
+test('an insert whose reply is lost is found out about: it is there once, or it is said that it is not', async (t) => {
+  const bed = await jobsBed(t)
+  const proxy = await postgresProxy(bed.url)
+  cleanup(t, async () => proxy[Symbol.asyncDispose]())
+  const pool = createPool(proxy.through(bed.url))
+  pool.on('error', () => {})
+  cleanup(t, async () => pool.end())
+  const jobs = (text: string) => Array.from({ length: 3 }, () => newJob(bed.core, any, { text }))
+
+  const reply = proxy.cutStatement('reply', 'millrace:job-insert')
+  const there = jobs('there')
+  assert.deepEqual(
+    await insertJobsNow({ ...bed, pool }, there),
+    there.map(({ id }) => id),
+  )
+  await reply
+
+  const request = proxy.cutStatement('request', 'millrace:job-insert')
+  await assert.rejects(insertJobsNow({ ...bed, pool }, jobs('not there')), {
+    code: 'E_DB_CONNECT',
+    retryable: true,
+  })
+  await request
+
+  const { rows } = await bed.pool.query(
+    `select args->>'text' as text, count(*)::int as n from millrace.job group by 1`,
+  )
+  assert.deepEqual(rows, [{ text: 'there', n: 3 }])
 })
 
 test('nothing is done when there is nothing to insert', async (t) => {

@@ -63,25 +63,20 @@ describe('a transaction', () => {
   it('is ended by the server when its owner is silent for too long', async (t) => {
     const { pool } = await testDatabase(t)
     await pool.query('create table numbers (n int)')
+    const silence = Promise.withResolvers<void>()
     await assert.rejects(
       transaction(
         pool,
         core,
         async (tx) => {
           await tx.query('insert into numbers values (1)')
-          await eventually(
-            async () =>
-              (
-                await pool.query(
-                  `select from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
-                )
-              ).rowCount === 0,
-          )
-          await tx.query('insert into numbers values (2)')
+          await silence.promise
         },
         { timeoutMs: 100 },
       ),
+      { code: '25P03' },
     )
+    silence.resolve()
     assert.equal((await pool.query('select from numbers')).rowCount, 0)
   })
 })
