@@ -53,8 +53,8 @@ function source(gate: gates.SourceGate): Gate['run'] {
   }
 }
 
-const cruised = ['src', 'test', 'apps', 'bench', 'examples', 'scripts'].filter((directory) =>
-  existsSync(join(root, directory)),
+const cruised = ['src', 'test', 'apps', 'bench', 'examples', 'scripts', 'tools'].filter(
+  (directory) => existsSync(join(root, directory)),
 )
 
 const all: readonly Gate[] = [
