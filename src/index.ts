@@ -16,7 +16,7 @@ export type {
 } from './bridge/millrace-transaction.ts'
 export { toJob, type ToJob, type ToJobOptions } from './bridge/to-job.ts'
 export { defineConfig, type MillraceConfig } from './app/config.ts'
-export type { LogFactory, StartOptions } from './app/options.ts'
+export type { StartOptions } from './app/options.ts'
 export { start, type Millrace, type Within } from './app/start.ts'
 export type { Summary } from './app/summary.ts'
 export {
@@ -59,12 +59,15 @@ export {
 } from './jobs/job.ts'
 export type { JobMeta, JobOrigin } from './jobs/meta.ts'
 export { cancel, discard, snooze, type JobOutcome } from './jobs/outcome.ts'
+export type { LogFactory } from './log/factory.ts'
 export type {
   AppendedRecord,
+  CommittedPosition,
   Log,
   LogRecord,
   NewRecord,
   PartitionOffsets,
+  ReadOptions,
   ReadRequest,
   ReadResult,
   Topic,

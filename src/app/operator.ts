@@ -2,11 +2,11 @@ import { createCore, type Core } from '../core/core.ts'
 import { closeDeadLettersOfJobs } from '../dead-letter/dead-letter.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { JobWaker } from '../jobs/wake.ts'
+import type { LogFactory } from '../log/factory.ts'
 import type { Log } from '../log/port.ts'
 import { checkConnection, connectError, createPool } from '../postgres/connect.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import type { LogFactory } from './options.ts'
 
 /** Options of {@link connectOperator}. */
 export interface OperatorOptions {

@@ -3,19 +3,8 @@ import type { Core } from '../core/core.ts'
 import type { Logger } from '../core/logger.ts'
 import { Problems, isWhole } from '../errors/config.ts'
 import type { AnyJobDefinition } from '../jobs/job.ts'
-import type { Log } from '../log/port.ts'
-import type { Listener } from '../postgres/listener.ts'
+import type { LogFactory } from '../log/factory.ts'
 import type { Pool } from '../postgres/pool.ts'
-
-/** Makes a log when millrace starts. `tableLog()` is the default. */
-export interface LogFactory {
-  readonly kind: string
-  open(environment: {
-    readonly core: Core
-    readonly pool: Pool
-    readonly listener?: Listener
-  }): Log | Promise<Log>
-}
 
 /** Options of `start`. */
 export interface StartOptions {

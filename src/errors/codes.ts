@@ -14,6 +14,16 @@ export const ERROR_CODES = {
     'A value is larger or nested deeper than its limit. Raise the limit, or make the value smaller.',
   E_LOG_UNKNOWN_TOPIC: 'The topic does not exist in the log. Create it, or correct the name.',
   E_LOG_TOPIC_EXISTS: 'A topic of that name exists with another number of partitions.',
+  E_LOG_CONNECT:
+    'No broker can be reached, or none lets us in. Check the addresses, that they run, TLS and the login.',
+  E_LOG_VERSION: 'The broker is too old. Kafka 3.7 or newer is needed.',
+  E_LOG_UNAVAILABLE:
+    'The log did not answer in time, or a partition has no leader just now. Nothing was written; try again.',
+  E_LOG_REFUSED: 'The log refuses what was asked, and will again. The message says why.',
+  E_LOG_UNKNOWN_APPEND:
+    'Nobody can say whether all records were written, or only a part was. Look before repeating.',
+  E_LOG_NOT_TRANSACTIONAL:
+    'This log cannot write in a database transaction. Publish through the outbox, or without a transaction.',
   E_CONSUMER_NOT_OWNER:
     'Another process owns the partition now. Nothing was written; the new owner goes on.',
   E_JOB_STALE:

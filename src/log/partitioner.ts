@@ -1,4 +1,29 @@
 import type { Random } from '../core/random.ts'
+import { MillraceError } from '../errors/millrace-error.ts'
+import type { AppendedRecord, NewRecord, Topic } from './port.ts'
+
+/**
+ * Where a record goes.
+ * @throws E_LOG_UNKNOWN_TOPIC when it asks for a partition that the topic does not have.
+ */
+export function placeOf(
+  { key, partition }: NewRecord,
+  topic: Topic,
+  random: Random,
+): Omit<AppendedRecord, 'offset'> {
+  const { id, name, partitions } = topic
+  if (partition === undefined) {
+    return { topicId: id, partition: partitionOf(key, partitions, random) }
+  }
+  if (!Number.isInteger(partition) || partition < 0 || partition >= partitions) {
+    throw new MillraceError(
+      'E_LOG_UNKNOWN_TOPIC',
+      `topic '${name}' has no partition ${partition}: it has ${partitions}, numbered from 0`,
+      { details: { topic: name, partition, partitions } },
+    )
+  }
+  return { topicId: id, partition }
+}
 
 /**
  * The partition of a record, as the producers of Kafka choose it: murmur2 of the key, made positive, modulo the number of

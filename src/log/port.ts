@@ -72,6 +72,27 @@ export interface ReadResult {
    * partitions; the other numbers are the offset asked for.
    */
   readonly outOfRange?: 'before-start' | 'behind-end' | 'unknown-partition'
+  /**
+   * Set when the partition cannot be read just now, for people: who has not answered, or who leads it. No records, and
+   * `nextOffset` is the offset asked for; the others of the same call are not concerned. Asked again, it may be over.
+   */
+  readonly unavailable?: string
+  /**
+   * Set when what the log holds at `nextOffset` cannot be read and never will be, for people: which offset, and why. The
+   * records before it are given first, without this. Whoever goes on behind it skips records that nobody has seen.
+   */
+  readonly corrupt?: string
+}
+
+/** Options of {@link Log.read}. */
+export interface ReadOptions {
+  readonly signal?: AbortSignal
+  /**
+   * Whether to ask the log's servers when nothing is at hand, and to wait for their answer, up to a second. Default `true`:
+   * whatever was there before the call is given. `false`: gives what is at hand and lets the rest come; `onAppend` tells
+   * when it has. For those who ask again and again about many partitions.
+   */
+  readonly wait?: boolean
 }
 
 /** How far a partition reaches. */
@@ -86,6 +107,17 @@ export interface PartitionOffsets {
    * reached while less was undecided.
    */
   readonly appendOffset: bigint
+  /** Set when nobody can say just now, with the reason for people. The offsets are 0 then, and mean nothing. */
+  readonly unavailable?: string
+}
+
+/** How far an application has committed in one partition. */
+export interface CommittedPosition {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  /** The next offset that it will read. */
+  readonly next: bigint
 }
 
 /**
@@ -113,28 +145,29 @@ export interface Log {
   /**
    * The earliest offset at or after which everything with a timestamp at or after `time` lies; the end of the visible log
    * when there is nothing of the kind.
-   * @throws E_LOG_UNKNOWN_TOPIC
+   * @throws E_LOG_UNKNOWN_TOPIC; E_LOG_UNAVAILABLE, retryable, when nobody can say just now.
    */
   offsetAt(topicId: string, partition: number, time: Date): Promise<bigint>
   /**
-   * Reads partitions from offsets, one result per request, in their order. Never waits: a result may have no records. No
-   * record is passed over: none at or above `nextOffset` of one read will ever appear below it.
+   * Reads partitions from offsets, one result per request, in their order. Never waits for records: a result may have
+   * none. No record is passed over: none at or above `nextOffset` of one read will ever appear below it.
    * @throws the signal's reason when it is aborted before the reading.
    */
-  read(
-    requests: readonly ReadRequest[],
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<readonly ReadResult[]>
+  read(requests: readonly ReadRequest[], options?: ReadOptions): Promise<readonly ReadResult[]>
   /**
-   * Calls `listener` when records may have been appended to the topics of those ids; to any, when there are none. A hint
-   * only: it may come late, twice or never. The returned function ends it.
+   * Calls `listener` when there may be something new to read of the topics of those ids; of any, when there are none. A
+   * hint only: it may come late, twice or never. The returned function ends it.
    */
   onAppend(listener: (topicIds: readonly string[]) => void): () => void
   /**
    * Appends records in one step, in the order given, and says where they are. With `tx`, which must be a client inside a
    * transaction, they are there when and if that commits, and the caller wakes readers afterwards.
    * @throws E_LOG_UNKNOWN_TOPIC when a topic, or the partition asked for, does not exist.
-   * @throws E_EVENT_TOO_LARGE when keys, values and headers have more than 128 MiB together.
+   * @throws E_EVENT_TOO_LARGE when keys, values and headers have more than 128 MiB together, or a record more than the log
+   * takes.
+   * @throws E_LOG_UNAVAILABLE, retryable, when nothing was written because the log could not be reached in time.
+   * @throws E_LOG_UNKNOWN_APPEND when nobody can say whether all was written, or only a part was. Look before repeating.
+   * @throws E_LOG_NOT_TRANSACTIONAL when there is a `tx` and the log is not `transactional`.
    */
   append(
     records: readonly NewRecord[],
@@ -146,6 +179,11 @@ export interface Log {
    * @throws E_LOG_UNKNOWN_TOPIC
    */
   purge(topicId: string, partition: number, beforeOffset: bigint): Promise<bigint>
+  /**
+   * Tells the log how far an application has committed, for lag tools that look there. Best effort: it may be lost, and
+   * nothing of ours ever reads it. Resolves when it was sent or given up; never rejects.
+   */
+  noteCommitted?(application: string, positions: readonly CommittedPosition[]): Promise<void>
   /** Ends what runs in the background. Safe twice. The pool or client it was given stays open. */
   close(): Promise<void>
 }

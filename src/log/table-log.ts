@@ -1,36 +1,26 @@
 import { throwIfAborted } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { isUuid } from '../core/ids.ts'
-import { isWhole, Problems } from '../errors/config.ts'
-import { MillraceError } from '../errors/millrace-error.ts'
-import { isTopicName } from '../events/names.ts'
 import type { Listener } from '../postgres/listener.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import { checkRecords, checkRequests, checkTopic, DEFAULT_PARTITIONS } from './checks.ts'
+import { existingTopic, unknownTopic } from './log-errors.ts'
 import type {
   AppendedRecord,
   Log,
   NewRecord,
   PartitionOffsets,
+  ReadOptions,
   ReadRequest,
   ReadResult,
   Topic,
 } from './port.ts'
-import { appendRecords, checkRecords } from './table-append.ts'
+import { appendRecords } from './table-append.ts'
 import { findOffsetAt, findOffsets, purgePartition } from './table-offsets.ts'
-import { checkRequests, readRecords } from './table-read.ts'
-import {
-  createTopic,
-  dropTopic,
-  findTopics,
-  isTopicGone,
-  TopicNames,
-  unknownTopic,
-} from './table-topics.ts'
+import { readRecords } from './table-read.ts'
+import { createTopic, dropTopic, findTopics, isTopicGone, TopicNames } from './table-topics.ts'
 import { topicIdsOf, WakeSender } from './wake.ts'
-
-const DEFAULT_PARTITIONS = 6
-const MAX_PARTITIONS = 1_024
 
 /** What the table log works with. */
 export interface TableLogOptions {
@@ -80,29 +70,11 @@ export class TableLog implements Log {
 
   async createTopic(name: string, options: { readonly partitions?: number } = {}): Promise<Topic> {
     const { partitions } = options
-    const problems = new Problems(`topic '${name}'`)
-    problems.expect(
-      isTopicName(name),
-      'name',
-      '1 to 249 letters, digits, dots, underscores or hyphens',
-      name,
-    )
-    problems.expect(
-      partitions === undefined || isWhole(partitions, 1, MAX_PARTITIONS),
-      'partitions',
-      `a whole number from 1 to ${MAX_PARTITIONS}`,
-      partitions,
-    )
-    problems.throwIfAny()
+    checkTopic(name, partitions)
     const topic =
       (await this.topic(name)) ??
       (await createTopic(this.#db, this.#core.ids.uuid(), name, partitions ?? DEFAULT_PARTITIONS))
-    if (partitions === undefined || partitions === topic.partitions) return topic
-    throw new MillraceError(
-      'E_LOG_TOPIC_EXISTS',
-      `topic '${name}' exists with ${topic.partitions} partitions, not ${partitions}`,
-      { details: { topic: name, partitions: topic.partitions, asked: partitions } },
-    )
+    return existingTopic(topic, partitions)
   }
 
   async deleteTopic(name: string): Promise<void> {
@@ -138,7 +110,7 @@ export class TableLog implements Log {
 
   async read(
     requests: readonly ReadRequest[],
-    options: { readonly signal?: AbortSignal } = {},
+    options: ReadOptions = {},
   ): Promise<readonly ReadResult[]> {
     checkRequests(requests)
     throwIfAborted(options.signal)

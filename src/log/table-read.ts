@@ -1,14 +1,10 @@
 import { isUuid } from '../core/ids.ts'
-import { Problems, isWhole } from '../errors/config.ts'
 import { plainArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
+import { DEFAULT_MAX_BYTES, DEFAULT_MAX_RECORDS } from './checks.ts'
 import { headersFromJson } from './headers-json.ts'
 import type { LogRecord, ReadRequest, ReadResult } from './port.ts'
 
-const DEFAULT_MAX_RECORDS = 500
-const DEFAULT_MAX_BYTES = 4_194_304
-const MAX_RECORDS = 10_000
-const MAX_BYTES = 268_435_456
 /** Stands for an id that is no UUID: no topic has it. */
 const NIL = '00000000-0000-0000-0000-000000000000'
 
@@ -43,29 +39,6 @@ export function parseBytes(text: string): Buffer {
     ),
     'latin1',
   )
-}
-
-/** @throws E_CONFIG_INVALID when limits are out of bounds. */
-export function checkRequests(requests: readonly ReadRequest[]): void {
-  const problems = new Problems('read')
-  for (const [index, { maxRecords = 1, maxBytes = 1 }] of requests.entries()) {
-    if (isWhole(maxRecords, 1, MAX_RECORDS) && isWhole(maxBytes, 1, MAX_BYTES)) continue
-    const at = `requests[${index}]`
-    const whole = 'a whole number from 1 to'
-    problems.expect(
-      isWhole(maxRecords, 1, MAX_RECORDS),
-      `${at}.maxRecords`,
-      `${whole} ${MAX_RECORDS}`,
-      maxRecords,
-    )
-    problems.expect(
-      isWhole(maxBytes, 1, MAX_BYTES),
-      `${at}.maxBytes`,
-      `${whole} ${MAX_BYTES}`,
-      maxBytes,
-    )
-  }
-  problems.throwIfAny()
 }
 
 /** Reads all that is asked for in one statement. */

@@ -1,5 +1,5 @@
-import { MillraceError } from '../errors/millrace-error.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import { unknownTopic } from './log-errors.ts'
 import type { Topic } from './port.ts'
 
 interface TopicRow extends Record<string, unknown> {
@@ -62,20 +62,6 @@ export async function createTopic(
 /** Takes a topic out of the database, with the records that are left of it. */
 export async function dropTopic(db: Queryable, id: string): Promise<void> {
   await db.query('/* millrace:topic-delete */ select millrace.topic_delete($1)', [id])
-}
-
-/** E_LOG_UNKNOWN_TOPIC for topics by name or by what is known of them. */
-export function unknownTopic(topics: readonly string[], cause?: unknown): MillraceError {
-  return new MillraceError(
-    'E_LOG_UNKNOWN_TOPIC',
-    `the log has no topic ${topics.map((name) => `'${name}'`).join(', ')}`,
-    {
-      // Repeated after the topic was made, it succeeds.
-      retryable: true,
-      details: { topics },
-      ...(cause === undefined ? {} : { cause }),
-    },
-  )
 }
 
 /** Whether a statement failed because its topic was deleted, before it began or while it ran. */
