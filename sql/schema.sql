@@ -16,6 +16,8 @@ table millrace.batch
   dead_lettered integer not null
   filtered_by json not null
   committed_at timestamp with time zone not null default clock_timestamp()
+  last_offset bigint
+  last_hash bytea
   constraint batch_pkey PRIMARY KEY (application, topic_id, partition, generation, first_offset)
   CREATE INDEX batch_committed_at ON millrace.batch USING brin (committed_at)
   CREATE UNIQUE INDEX batch_pkey ON millrace.batch USING btree (application, topic_id, partition, generation, first_offset)
@@ -64,6 +66,31 @@ table millrace.dead_letter
   CREATE UNIQUE INDEX dead_letter_job ON millrace.dead_letter USING btree (job_id) WHERE (job_id IS NOT NULL)
   CREATE UNIQUE INDEX dead_letter_pkey ON millrace.dead_letter USING btree (id)
   CREATE UNIQUE INDEX dead_letter_record ON millrace.dead_letter USING btree (application, handler, topic_id, partition, "offset", generation) WHERE (job_id IS NULL)
+
+table millrace.gap
+  id bigint not null generated always as identity
+  application text not null
+  topic text not null
+  topic_id uuid not null
+  partition integer not null
+  generation integer not null
+  code text not null
+  found text not null
+  from_offset bigint
+  to_offset bigint
+  evidence json not null
+  found_at timestamp with time zone not null default clock_timestamp()
+  decision text
+  decided_by text
+  decided_at timestamp with time zone
+  reason text
+  outcome json
+  constraint gap_code_check CHECK ((code = ANY (ARRAY['topic-recreated'::text, 'topic-deleted'::text, 'before-start'::text, 'behind-end'::text, 'diverged'::text, 'corrupt'::text])))
+  constraint gap_decided CHECK ((((decision IS NULL) = (decided_at IS NULL)) AND ((decision IS NULL) = (decided_by IS NULL))))
+  constraint gap_decision_check CHECK ((decision = ANY (ARRAY['rewind'::text, 'accept'::text, 'adopt'::text])))
+  constraint gap_pkey PRIMARY KEY (id)
+  CREATE UNIQUE INDEX gap_open ON millrace.gap USING btree (application, topic_id, partition) WHERE (decision IS NULL)
+  CREATE UNIQUE INDEX gap_pkey ON millrace.gap USING btree (id)
 
 table millrace.job with (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_vacuum_insert_threshold=50000, autovacuum_vacuum_cost_delay=0)
   id uuid not null
@@ -164,6 +191,30 @@ table millrace.migration
   constraint migration_pkey PRIMARY KEY (version)
   CREATE UNIQUE INDEX migration_pkey ON millrace.migration USING btree (version)
 
+table millrace.operator_action
+  id bigint not null generated always as identity
+  at timestamp with time zone not null default clock_timestamp()
+  operator text not null
+  action text not null
+  filter json not null
+  count bigint not null
+  reason text
+  detail json
+  constraint operator_action_pkey PRIMARY KEY (id)
+  CREATE UNIQUE INDEX operator_action_pkey ON millrace.operator_action USING btree (id)
+
+table millrace.pause
+  application text not null
+  topic text
+  partition integer
+  paused_by text not null
+  reason text not null
+  paused_at timestamp with time zone not null default clock_timestamp()
+  expires_at timestamp with time zone
+  constraint pause_application_topic_partition_key UNIQUE NULLS NOT DISTINCT (application, topic, partition)
+  constraint pause_check CHECK (((partition IS NULL) OR (topic IS NOT NULL)))
+  CREATE UNIQUE INDEX pause_application_topic_partition_key ON millrace.pause USING btree (application, topic, partition) NULLS NOT DISTINCT
+
 table millrace.position
   application text not null
   topic_id uuid not null
@@ -217,8 +268,10 @@ table millrace.topic
   CREATE UNIQUE INDEX topic_pkey ON millrace.topic USING btree (id)
 
 sequence millrace.dead_letter_id_seq as bigint start 1 cache 1
+sequence millrace.gap_id_seq as bigint start 1 cache 1
 sequence millrace.job_place as bigint start 1 cache 1
 sequence millrace.log_lock_number as integer start 0 cache 1
+sequence millrace.operator_action_id_seq as bigint start 1 cache 1
 
 CREATE OR REPLACE FUNCTION millrace.ensure_days(parent text, ahead integer)
  RETURNS void

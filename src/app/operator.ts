@@ -1,3 +1,4 @@
+import { hostname, userInfo } from 'node:os'
 import { createCore, type Core } from '../core/core.ts'
 import { closeDeadLettersOfJobs } from '../dead-letter/dead-letter.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
@@ -17,12 +18,16 @@ export interface OperatorOptions {
   /** Where events are. Default: the table log, in the same database. */
   readonly log?: LogFactory
   readonly core?: Partial<Core>
+  /** Who orders; kept with every order. Default: the account of the operating system and its host, `ana@host`. */
+  readonly user?: string
 }
 
 /** What somebody needs who looks at millrace, or orders something, without running a part of it. */
 export interface Operator extends AsyncDisposable {
   readonly core: Core
   readonly pool: Pool
+  /** Who orders, as it is kept with every order. */
+  readonly user: string
   /** What kind of log it is: `table`. */
   readonly logKind: string
   /** Tells the workers of jobs that may be claimed. */
@@ -73,6 +78,7 @@ export function openOperator(options: OperatorOptions): Operator {
   const operator: Operator = {
     core,
     pool,
+    user: options.user ?? accountName(),
     logKind: options.log?.kind ?? 'table',
     waker,
     onRetried: closeDeadLettersOfJobs,
@@ -81,6 +87,15 @@ export function openOperator(options: OperatorOptions): Operator {
     [Symbol.asyncDispose]: () => operator.close(),
   }
   return operator
+}
+
+function accountName(): string {
+  try {
+    return `${userInfo().username}@${hostname()}`
+  } catch {
+    // A container may run under a number that has no name.
+    return `uid ${process.getuid?.() ?? 'unknown'}@${hostname()}`
+  }
 }
 
 async function openLog(

@@ -103,6 +103,7 @@ function hasNews(request: ReadRequest, result: ReadResult): boolean {
   return (
     result.records.length > 0 ||
     result.nextOffset > request.offset ||
-    result.outOfRange !== undefined
+    result.outOfRange !== undefined ||
+    result.corrupt !== undefined
   )
 }

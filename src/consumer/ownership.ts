@@ -9,11 +9,11 @@ import { transaction } from '../postgres/transaction.ts'
 import type { Heartbeat } from '../process/heartbeat.ts'
 import type { Application } from './application.ts'
 import { assign, type PartitionName } from './assignment.ts'
+import { haltPosition } from './gaps.ts'
 import type { PartitionConsumer, PartitionEnd } from './partition-consumer.ts'
 import {
   acquirePositions,
   createPositions,
-  haltPosition,
   listPositions,
   liveReaders,
   releasePosition,
@@ -42,8 +42,9 @@ interface Held {
 
 /**
  * Decides, again and again, which partitions of an application this process reads: takes what is its share and free,
- * drains and gives back what is another's share. Two processes that disagree for a moment do no harm: taking is a
- * compare-and-set on the owner, and every batch is fenced by the epoch.
+ * drains and gives back what is another's share, or paused; drops what an operator has moved, and takes it anew. Two
+ * processes that disagree for a moment do no harm: taking is a compare-and-set on the owner, and every batch is fenced by
+ * the epoch.
  */
 export class Ownership {
   readonly #options: OwnershipOptions
@@ -114,16 +115,32 @@ export class Ownership {
       }
     }
 
-    const surplus = [...this.#held.keys()].filter((name) => !mine.has(name))
+    await this.#dropMoved(positions)
+    const surplus = [...this.#held.keys()].filter((name) => mine.get(name)?.paused !== false)
     if (surplus.length > 0) {
       await Promise.all(surplus.map((name) => this.#release(name, false)))
       await this.#announce()
     }
     const free = [...mine.values()].filter(
-      (p) => !this.#held.has(nameOf(p)) && (p.owner === processId || !p.ownerAlive),
+      (p) => !p.paused && !this.#held.has(nameOf(p)) && (p.owner === processId || !p.ownerAlive),
     )
     if (free.length > 0) await this.#acquire(processId, free)
     return undefined
+  }
+
+  /**
+   * Ends the reading of what is not where we left it. An operator's seek takes the owner off and raises the epoch: a batch
+   * of ours that commits before it is under what was moved, one that comes after it moves nothing and is rolled back; and
+   * one that waits for records, or for a back-off, would not notice, so we look. The rows are younger than all that is
+   * held: a partition is taken in a turn of this loop only, and the next turn reads them anew.
+   */
+  async #dropMoved(positions: readonly PositionRow[]): Promise<void> {
+    const rows = new Map(positions.map((position) => [nameOf(position), position]))
+    const moved = [...this.#held].filter(([name, { consumer, processId }]) => {
+      const row = rows.get(name)
+      return row !== undefined && (row.owner !== processId || row.epoch !== consumer.position.epoch)
+    })
+    await Promise.all(moved.map(([name]) => this.#release(name, true)))
   }
 
   /** The application's positions in the topics as they are now, made where they are missing. */
@@ -138,17 +155,16 @@ export class Ownership {
       const strangers = ofTopic.filter((position) => position.topicId !== topic?.id)
       if (strangers.length > 0) {
         // Same name, another log: nothing says where to begin in it. Somebody has to decide.
-        const reason =
+        const finding =
           topic === undefined
-            ? `topic ${name} was deleted`
-            : `topic ${name} was deleted and made anew, with id ${topic.id}`
-        for (const position of strangers.filter(({ halted }) => halted === null)) {
-          core.logger.error(
-            { application: application.name, topic: name, reason },
-            'a topic is not the one it was: its partitions are stopped',
-          )
-          await haltPosition(pool, position, reason)
-        }
+            ? ({ code: 'topic-deleted', found: `topic ${name} was deleted` } as const)
+            : ({
+                code: 'topic-recreated',
+                found: `topic ${name} was deleted and made anew, with id ${topic.id}`,
+                evidence: { newTopicId: topic.id },
+              } as const)
+        for (const position of strangers.filter(({ halted }) => halted === null))
+          await haltPosition({ core, pool }, position, { from: null, to: null, ...finding })
         continue
       }
       if (topic === undefined) {
@@ -162,8 +178,15 @@ export class Ownership {
       const fresh = Array.from({ length: topic.partitions }, (_, i) => i).filter(
         (i) => !ofTopic.some((p) => p.partition === i),
       )
-      if (fresh.length > 0)
-        missing.push(...(await this.#firstPositions(topic, fresh, ofTopic.length > 0)))
+      if (fresh.length === 0) continue
+      const added = ofTopic.length > 0
+      if (added) {
+        core.logger.warn(
+          { application: application.name, topic: name, partitions: fresh },
+          'partitions were added to a topic: a key may be in another one from now on, beside what is left of it in the old',
+        )
+      }
+      missing.push(...(await this.#firstPositions(topic, fresh, added)))
     }
     if (missing.length > 0) {
       await createPositions(pool, missing)

@@ -1,4 +1,4 @@
-import { StopReason, throwIfAborted } from '../core/abort.ts'
+import { StopReason } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { describeError } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
@@ -6,9 +6,10 @@ import type { Log, ReadResult } from '../log/port.ts'
 import type { BackPressure } from './back-pressure.ts'
 import { Batch } from './batch.ts'
 import type { BatchEnvironment } from './batch-environment.ts'
-import { hashOf } from './record-hash.ts'
 import type { Fetcher } from './fetcher.ts'
-import { haltPosition, noteWaiting, type OwnedPosition } from './positions.ts'
+import { haltPosition, type Finding } from './gaps.ts'
+import { noteWaiting, type OwnedPosition } from './positions.ts'
+import { checkSeam, findingOf } from './seam.ts'
 
 /** Options of {@link PartitionConsumer}. */
 export interface PartitionConsumerOptions {
@@ -82,9 +83,8 @@ export class PartitionConsumer {
     const { core, environment } = this.#options
     const { application, topic, partition } = this.#position
     try {
-      const broken = await this.#checkSeam()
-      if (broken !== undefined) return await this.#halt(broken)
-      return await this.#read()
+      const finding = await checkSeam(this.#options.log, this.#position, this.#draining.signal)
+      return finding === undefined ? await this.#read() : await this.#halt(finding)
     } catch (error) {
       if (this.#abandoned.signal.aborted && this.#busy) {
         core.logger.info(
@@ -103,7 +103,7 @@ export class PartitionConsumer {
           error: describeError(error),
         },
         expected
-          ? 'the partition belongs to another process now'
+          ? 'the partition belongs to another process now, or was moved'
           : 'reading a partition failed; its position is looked at anew',
       )
       return 'lost'
@@ -118,8 +118,8 @@ export class PartitionConsumer {
     let read = this.#next(this.#position.next)
     while (!this.#draining.signal.aborted) {
       const result = await read
-      if (result.outOfRange !== undefined)
-        return this.#halt(outOfRange(this.#position.next, result))
+      const finding = findingOf(this.#position, result)
+      if (finding !== undefined) return this.#halt(finding)
       read = this.#next(result.nextOffset)
       await backPressure?.ready(this.#draining.signal, (reason) => this.#say(reason))
       this.#busy = true
@@ -149,45 +149,11 @@ export class PartitionConsumer {
     return read
   }
 
-  /**
-   * Whether the log is still the one this position was made in: the position lies within it, and the record last seen,
-   * if it is still there, has the content it had.
-   */
-  async #checkSeam(): Promise<string | undefined> {
-    const { log } = this.#options
-    const { topic, topicId, partition, next, lastOffset, lastHash } = this.#position
-    const range = (await log.offsets(topicId)).find((offsets) => offsets.partition === partition)
-    throwIfAborted(this.#draining.signal)
-    if (range === undefined)
-      return `partition ${partition} of ${topic} (id ${topicId}) is not in the log any more`
-    if (next < range.start || next > range.appendOffset) {
-      return `position ${next} lies outside of the log, which has ${range.start} to ${range.appendOffset}`
-    }
-    if (lastOffset === null || lastHash === null || lastOffset < range.start) return undefined
-    const [seen] = await log.read(
-      [{ topic, topicId, partition, offset: lastOffset, maxRecords: 1 }],
-      {
-        signal: this.#draining.signal,
-      },
-    )
-    const record = seen?.records[0]
-    if (record === undefined || record.offset !== lastOffset) return undefined
-    return Buffer.from(lastHash).equals(hashOf(record))
-      ? undefined
-      : `the record at offset ${lastOffset} is not the one that was handled there: the log was rewritten`
-  }
-
-  async #halt(reason: string): Promise<PartitionEnd> {
+  async #halt(finding: Finding): Promise<PartitionEnd> {
     const { core, environment } = this.#options
-    const { application, topic, partition } = this.#position
-    core.logger.error(
-      { application, topic, partition, reason },
-      'the log is not what it was: this partition is stopped until somebody decides',
-    )
-    await haltPosition(environment.pool, this.#position, reason, {
-      processId: environment.processId,
-      epoch: this.#position.epoch,
-    })
+    const { processId, pool } = environment
+    const { epoch } = this.#position
+    await haltPosition({ core, pool }, this.#position, finding, { processId, epoch })
     return 'halted'
   }
 
@@ -200,12 +166,4 @@ export class PartitionConsumer {
         core.logger.debug({ error }, 'what the partition waits for could not be noted'),
     )
   }
-}
-
-function outOfRange(position: bigint, result: ReadResult): string {
-  if (result.outOfRange === 'before-start')
-    return `position ${position} was purged: the log starts at ${result.logStart}`
-  if (result.outOfRange === 'behind-end')
-    return `position ${position} is behind the end of the log, ${result.end}: its tail was lost`
-  return `partition ${result.partition} of the topic with id ${result.topicId} is not in the log any more`
 }

@@ -1,5 +1,6 @@
-import { MillraceError } from '../errors/millrace-error.ts'
+import { pausedSql } from '../control/pauses.ts'
 import type { CountChange } from '../counts/counts.ts'
+import { MillraceError } from '../errors/millrace-error.ts'
 import { LIVE_PROCESSES_SQL, readName } from '../process/heartbeat.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
@@ -25,7 +26,10 @@ export interface PositionRow extends PositionKey {
   readonly topic: string
   readonly owner: string | null
   readonly ownerAlive: boolean
+  readonly epoch: bigint
   readonly halted: string | null
+  /** Whether an operator holds it back. */
+  readonly paused: boolean
 }
 
 /** Makes positions that do not exist yet; those that exist stay as they are. */
@@ -56,11 +60,13 @@ export async function listPositions(db: Queryable, application: string): Promise
     partition: number
     owner: string | null
     alive: boolean
+    epoch: string
     halted: string | null
+    paused: boolean
   }>(
-    `/* millrace:position-list */ select topic, topic_id, partition, owner, halted,
-       coalesce(owner in (${LIVE_PROCESSES_SQL}), false) as alive
-     from millrace.position where application = $1 order by topic, topic_id, partition`,
+    `/* millrace:position-list */ select topic, topic_id, partition, owner, epoch::text, halted,
+       coalesce(owner in (${LIVE_PROCESSES_SQL}), false) as alive, ${pausedSql('p')} as paused
+     from millrace.position p where application = $1 order by topic, topic_id, partition`,
     [application],
   )
   return rows.map((row) => ({
@@ -70,7 +76,9 @@ export async function listPositions(db: Queryable, application: string): Promise
     partition: row.partition,
     owner: row.owner,
     ownerAlive: row.alive,
+    epoch: BigInt(row.epoch),
     halted: row.halted,
+    paused: row.paused,
   }))
 }
 
@@ -176,32 +184,6 @@ export async function noteWaiting(
   )
 }
 
-/**
- * Stops a position until somebody decides, and gives it back. With `owned`, only if it is still that owner's: one that
- * was replaced must not judge by where it had been.
- */
-export async function haltPosition(
-  db: Queryable,
-  key: PositionKey,
-  reason: string,
-  owned?: { readonly processId: string; readonly epoch: bigint },
-): Promise<void> {
-  await db.query(
-    `/* millrace:position-halt */ update millrace.position
-     set halted = $4, owner = null, waiting = null, updated_at = clock_timestamp()
-     where application = $1 and topic_id = $2 and partition = $3 and halted is null
-       and ($5::uuid is null or (owner = $5 and epoch = $6))`,
-    [
-      key.application,
-      key.topicId,
-      key.partition,
-      reason,
-      owned?.processId ?? null,
-      owned?.epoch ?? null,
-    ],
-  )
-}
-
 /** What became of the records of a batch. */
 export interface BatchDisposition {
   readonly first: bigint
@@ -239,8 +221,8 @@ export async function advancePosition(
        returning generation
      ), noted as (
        insert into millrace.batch (application, topic_id, partition, generation, first_offset, next_offset, epoch,
-         owner, records, done, jobs, filtered, dead_lettered, filtered_by)
-       select $1, $2, $3, generation, $6, $7, $5, $4, $8, $9, $10, $11, $12, $13 from moved
+         owner, records, done, jobs, filtered, dead_lettered, filtered_by, last_offset, last_hash)
+       select $1, $2, $3, generation, $6, $7, $5, $4, $8, $9, $10, $11, $12, $13, $14::bigint, $15::bytea from moved
      ), counted as (
        insert into millrace.count_delta (metric, label, delta)
        select c.metric, c.label, c.delta from moved, unnest($16::text[], $17::text[], $18::bigint[]) c(metric, label, delta)
@@ -270,7 +252,7 @@ export async function advancePosition(
   if (rows[0]?.moved !== 1) {
     throw new MillraceError(
       'E_CONSUMER_NOT_OWNER',
-      `partition ${position.partition} of ${position.topic} belongs to another process now; this batch was rolled back, and its new owner does it.`,
+      `partition ${position.partition} of ${position.topic} belongs to another process now, or an operator moved its position; this batch was rolled back, and reading goes on from where the position is.`,
       {
         details: {
           application: position.application,

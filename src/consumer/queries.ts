@@ -1,6 +1,8 @@
 import type { Log } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
+export { listGaps, type Gap, type GapCode, type GapDecision } from './gaps.ts'
+
 /** How far one application is in one partition. */
 export interface ConsumerSummary {
   readonly application: string

@@ -25,7 +25,11 @@ export const ERROR_CODES = {
   E_LOG_NOT_TRANSACTIONAL:
     'This log cannot write in a database transaction. Publish through the outbox, or without a transaction.',
   E_CONSUMER_NOT_OWNER:
-    'Another process owns the partition now. Nothing was written; the new owner goes on.',
+    'Another process owns the partition now, or an operator moved its position. Nothing was written; it is read on from where it is.',
+  E_CONSUMER_NOT_FOUND:
+    'There is no application of that name, or it does not read such a topic or partition. See `millrace consumers list`.',
+  E_CONSUMER_STATE:
+    'The position is in a state in which this cannot be done to it. See `millrace consumers get`.',
   E_JOB_STALE:
     'The attempt is over: the job was taken back and belongs to somebody else. Nothing was written.',
   E_JOB_TIMEOUT: 'A handler took longer than its time-out. The attempt failed.',

@@ -80,8 +80,9 @@ export interface ReadResult {
   /**
    * Set when what the log holds at `nextOffset` cannot be read and never will be, for people: which offset, and why. The
    * records before it are given first, without this. Whoever goes on behind it skips records that nobody has seen.
+   * `to`: the first offset behind it; `null`: not known.
    */
-  readonly corrupt?: string
+  readonly corrupt?: { readonly to: bigint | null; readonly reason: string }
 }
 
 /** Options of {@link Log.read}. */

@@ -22,7 +22,7 @@ export interface ScenarioOptions {
   readonly root?: string
 }
 
-const LOST = 'the partition belongs to another process now'
+const LOST = 'the partition belongs to another process now, or was moved'
 const SILENT =
   'this process was silent for too long and has been replaced; it goes on under a new id'
 const TRIED_AGAIN = 'a batch failed and is tried again'

@@ -1,0 +1,43 @@
+import type { Queryable } from '../postgres/queryable.ts'
+
+/** Who orders something, and why. */
+export interface OrderedBy {
+  /** Name of the operator, as it is kept: `ana@host`. */
+  readonly user: string
+  /** Why. Default: not said. */
+  readonly reason?: string | undefined
+}
+
+/** Something that an operator did. */
+export interface OperatorAction extends OrderedBy {
+  /** What was done: `consumers.seek`. */
+  readonly action: string
+  /** What was asked for. bigints become texts. */
+  readonly filter: unknown
+  /** How many partitions or jobs were changed. */
+  readonly count: number
+  /** What became of each, where that is more than the number. bigints become texts. */
+  readonly detail?: unknown
+}
+
+/** Writes down what an operator did, in the transaction that does it: one is not there without the other. */
+export async function noteAction(tx: Queryable, done: OperatorAction): Promise<void> {
+  await tx.query(
+    `/* millrace:operator-action */ insert into millrace.operator_action (operator, action, filter, count, reason, detail)
+     values ($1, $2, $3, $4, $5, $6)`,
+    [
+      done.user,
+      done.action,
+      toJson(done.filter),
+      done.count,
+      done.reason ?? null,
+      done.detail === undefined ? null : toJson(done.detail),
+    ],
+  )
+}
+
+function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) =>
+    typeof item === 'bigint' ? String(item) : item,
+  )
+}
