@@ -1,5 +1,6 @@
 // Runs the tests on one PostgreSQL of their own: `npm test`, `npm test -- consumer`, `npm test -- --only chaos`.
-// With MILLRACE_TEST_DATABASE_URL set, that server is used instead (a superuser's URL).
+// With MILLRACE_TEST_DATABASE_URL set, that server is used instead (a superuser's URL). The tests that need a Kafka share
+// one broker, started by the first of them, or use the one at MILLRACE_TEST_KAFKA (HOST:PORT).
 // The summary of the test runner is the last thing on stdout, so nothing is written there after it.
 import { globSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -7,11 +8,13 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
 import { embeddedPostgres, type EmbeddedPostgres } from '../src/testing/embedded-postgres.ts'
+import { offerKafka, type SharedKafka } from './shared-kafka.ts'
 import { root } from './source-files.ts'
 
 /** Longest time (ms) one test may take. */
 const testTimeoutMs = 300_000
 const databaseVariable = 'MILLRACE_TEST_DATABASE_URL'
+const kafkaVariable = 'MILLRACE_TEST_KAFKA'
 /** What needs no database and can share one process. */
 const unit = ['src/', 'test/unit/', 'test/types/', 'test/architecture.test.ts']
 
@@ -92,6 +95,7 @@ async function main(): Promise<number> {
   const interrupted = new AbortController()
   let exitCode = 0
   let server: EmbeddedPostgres | undefined
+  let kafka: SharedKafka | undefined
   const interrupt = (signal: NodeJS.Signals): void => {
     exitCode = signal === 'SIGINT' ? 130 : 143
     interrupted.abort()
@@ -108,6 +112,10 @@ async function main(): Promise<number> {
       })
       process.env[databaseVariable] = server.url()
     }
+    if (!values.unit && !process.env[kafkaVariable]) {
+      kafka = await offerKafka()
+      process.env[kafkaVariable] = kafka.url
+    }
     const { tests, good } = await runTests(files, interrupted.signal)
     if (tests === 0) console.error('No test ran.')
     return exitCode || (tests > 0 && good ? 0 : 1)
@@ -115,6 +123,7 @@ async function main(): Promise<number> {
     if (interrupted.signal.aborted) return exitCode
     throw error
   } finally {
+    await kafka?.stop()
     await server?.stop('immediate')
   }
 }

@@ -1,7 +1,10 @@
 /** How clients prove who they are, on the listener for clients. */
 export interface SaslOptions {
   readonly mechanisms: readonly SaslMechanism[]
-  /** Names and passwords, for PLAIN and SCRAM. OAUTHBEARER takes any unsecured JWT (`alg: none`) that has not expired. */
+  /**
+   * Names and passwords, for PLAIN and SCRAM; without quotes, backslashes, commas. OAUTHBEARER takes any unsecured JWT
+   * (`alg: none`) that has not expired.
+   */
   readonly users?: Readonly<Record<string, string>>
 }
 
