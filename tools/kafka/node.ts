@@ -44,6 +44,8 @@ export interface NodeOptions {
   /** Called whenever the process has changed. */
   readonly onProcess: () => void
   readonly onNotice: (line: string) => void
+  /** Called when the process has ended by itself. */
+  readonly onEnd: () => void
 }
 
 export class Node implements KafkaNode {
@@ -85,7 +87,9 @@ export class Node implements KafkaNode {
       if (this.#child !== child) return
       this.#child = undefined
       this.#options.onProcess()
-      if (!this.#ending) this.#options.onNotice(`Kafka broker ${this.id} ended by itself (${how})`)
+      if (this.#ending) return
+      this.#options.onNotice(`Kafka broker ${this.id} ended by itself (${how}).`)
+      this.#options.onEnd()
     }
     child.once('error', (error) => gone(error.message))
     child.once('exit', (code, signal) => gone(String(code ?? signal)))

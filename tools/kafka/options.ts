@@ -37,6 +37,8 @@ export interface KafkaOptions {
   readonly jvm?: readonly string[]
   /** Told, in a line, what takes time or went wrong by itself. Default: stderr. */
   readonly onNotice?: (line: string) => void
+  /** Called when a broker has ended although nobody asked it to. */
+  readonly onEnd?: () => void
   /** Ends the start early; no effect afterwards. */
   readonly signal?: AbortSignal
 }

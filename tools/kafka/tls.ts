@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { runProgram } from './install.ts'
 import { KafkaToolProblem } from './problem.ts'
+import { runProgram } from './programs.ts'
 
 /** What a client passes to `tls.connect`. */
 export interface ClientTls {
