@@ -130,7 +130,7 @@ function halted({ halted: found }: Parts): Check {
     ...base,
     state: 'failure',
     found: `${found.length}: ${few(found)}`,
-    fix: 'millrace consumers list says why; nothing is guessed, so somebody has to decide where to go on.',
+    fix: 'millrace consumers list says why, and names the command; nothing is guessed, so somebody has to decide.',
   }
 }
 

@@ -89,12 +89,13 @@ export function openOperator(options: OperatorOptions): Operator {
   return operator
 }
 
-function accountName(): string {
+/** The account of the operating system and its host: `ana@host`. */
+export function accountName(): string {
   try {
     return `${userInfo().username}@${hostname()}`
   } catch {
     // A container may run under a number that has no name.
-    return `uid ${process.getuid?.() ?? 'unknown'}@${hostname()}`
+    return `uid-${process.getuid?.() ?? 'unknown'}@${hostname()}`
   }
 }
 

@@ -61,6 +61,31 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/consumers-list.ts')).consumersListCommand,
   },
   {
+    name: 'consumers get',
+    summary: 'an application partition by partition: what it waits for, and what to do',
+    load: async () => (await import('./commands/consumers-get.ts')).consumersGetCommand,
+  },
+  {
+    name: 'consumers pause',
+    summary: 'hold an application, topic or partition back',
+    load: async () => (await import('./commands/consumers-pause.ts')).consumersPauseCommand,
+  },
+  {
+    name: 'consumers resume',
+    summary: 'let what was paused go on',
+    load: async () => (await import('./commands/consumers-pause.ts')).consumersResumeCommand,
+  },
+  {
+    name: 'consumers seek',
+    summary: 'move an application to another place in a topic',
+    load: async () => (await import('./commands/consumers-seek.ts')).consumersSeekCommand,
+  },
+  {
+    name: 'consumers resolve',
+    summary: 'decide about partitions that were stopped because their log changed',
+    load: async () => (await import('./commands/consumers-resolve.ts')).consumersResolveCommand,
+  },
+  {
     name: 'events tail',
     summary: 'records of a topic, or of all, as they come',
     load: async () => (await import('./commands/events-tail.ts')).eventsTailCommand,

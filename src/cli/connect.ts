@@ -1,5 +1,9 @@
-import { userInfo } from 'node:os'
-import { connectOperator, explainDatabaseError, type Operator } from '../app/operator.ts'
+import {
+  accountName,
+  connectOperator,
+  explainDatabaseError,
+  type Operator,
+} from '../app/operator.ts'
 import type { CommandContext } from './command.ts'
 import type { LoadedConfig } from './config-file.ts'
 import { databaseName } from './database-name.ts'
@@ -32,11 +36,13 @@ export async function withOperator<T>(
 ): Promise<T> {
   const found = await findDatabase({ ...context, config: options.config ?? 'for-address' })
   const log = found.config?.millrace.log
-  if (options.writes === true) context.out.note(profileLine(found, log?.kind ?? 'table'))
+  const user = userOf(context)
+  if (options.writes === true) context.out.note(profileLine(found, log?.kind ?? 'table', user))
   try {
     const operator = await connectOperator({
       database: found.database,
       core: context.core,
+      user,
       ...(log === undefined ? {} : { log }),
     })
     try {
@@ -59,8 +65,18 @@ export async function endConfiguredPool(config: LoadedConfig | undefined): Promi
 }
 
 /** Where a command is about to change something, and as whom. */
-export function profileLine(found: Pick<FoundDatabase, 'database'>, logKind: string): string {
-  return `profile default · db ${nameOf(found.database)} · log ${logKind} · user ${userName()}`
+export function profileLine(
+  found: Pick<FoundDatabase, 'database'>,
+  logKind: string,
+  user: string,
+): string {
+  return `profile default · db ${nameOf(found.database)} · log ${logKind} · user ${user}`
+}
+
+/** Who orders: `--user`, then MILLRACE_USER, then the account. */
+export function userOf({ args, env }: Pick<CommandContext, 'args' | 'env'>): string {
+  const named = args.text('user') ?? env['MILLRACE_USER'] ?? ''
+  return named.trim() === '' ? accountName() : named.trim()
 }
 
 function nameOf(database: FoundDatabase['database']): string {
@@ -77,15 +93,6 @@ function nameOf(database: FoundDatabase['database']): string {
   return connectionString === undefined
     ? `${name ?? 'postgres'}@${host ?? 'localhost'}`
     : databaseName(connectionString)
-}
-
-function userName(): string {
-  try {
-    return userInfo().username
-  } catch {
-    // A container may run under a number that has no name.
-    return `uid ${process.getuid?.() ?? 'unknown'}`
-  }
 }
 
 function withPermission(error: unknown): unknown {

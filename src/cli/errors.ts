@@ -53,6 +53,8 @@ const NEXT: Readonly<Partial<Record<ErrorCode, string>>> = {
   E_JOB_NOT_FOUND: 'millrace jobs list',
   E_JOB_STATE: 'millrace jobs get <id>',
   E_DLQ_NOT_FOUND: 'millrace dlq list',
+  E_CONSUMER_NOT_FOUND: 'millrace consumers list',
+  E_CONSUMER_STATE: 'millrace consumers list',
   E_LOG_UNKNOWN_TOPIC: 'millrace events tail --from 15m',
 }
 

@@ -80,6 +80,17 @@ export const WRITE_OPTIONS: OptionSet = {
   'dry-run': { type: 'boolean', help: 'say what would be done, and do nothing' },
 }
 
+/** What every order that is kept in the audit understands. */
+export const ORDER_OPTIONS: OptionSet = {
+  ...WRITE_OPTIONS,
+  reason: { type: 'string', value: '<text>', help: 'why; kept with what was done' },
+  user: {
+    type: 'string',
+    value: '<name>',
+    help: 'who orders, as it is kept (default MILLRACE_USER, or the account and its host)',
+  },
+}
+
 /** What a command line said, read by name. */
 export class Arguments {
   readonly positionals: readonly string[]

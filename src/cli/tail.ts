@@ -1,13 +1,11 @@
 import type { Operator } from '../app/operator.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { nearest } from './nearest.ts'
+import type { Place } from './place.ts'
 import type { TailedRecord } from './record-line.ts'
 
 type Log = Awaited<ReturnType<Operator['log']>>
 type Topic = Awaited<ReturnType<Log['topics']>>[number]
-
-/** Where a tail begins, in every partition. */
-export type TailStart = 'beginning' | 'end' | { readonly time: Date } | { readonly offset: bigint }
 
 /** Options of {@link tail}. */
 export interface TailOptions {
@@ -15,7 +13,7 @@ export interface TailOptions {
   /** One topic; undefined: all, also those made later. */
   readonly topic: string | undefined
   readonly partition: number | undefined
-  readonly from: TailStart
+  readonly from: Place
   /** Whether to wait for more at the end. */
   readonly follow: boolean
   /** Told of what is odd: purged records, topics that went away. */
@@ -84,7 +82,7 @@ async function addCursors(
   { partition: only }: TailOptions,
   topics: readonly Topic[],
   cursors: Map<string, Cursor>,
-  from: TailStart,
+  from: Place,
 ): Promise<void> {
   for (const { id, name } of topics) {
     for (const { partition, start, end } of await log.offsets(id)) {
@@ -101,7 +99,7 @@ async function firstOffset(
   topicId: string,
   partition: number,
   { start, end }: { readonly start: bigint; readonly end: bigint },
-  from: TailStart,
+  from: Place,
 ): Promise<bigint> {
   if (from === 'beginning') return start
   if (from === 'end') return end

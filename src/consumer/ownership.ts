@@ -20,6 +20,7 @@ import {
   type OwnedPosition,
   type PositionRow,
 } from './positions.ts'
+import { startOffset } from './start-offset.ts'
 
 /** Options of {@link Ownership}. */
 export interface OwnershipOptions {
@@ -206,19 +207,10 @@ export class Ownership {
     const ranges = await log.offsets(topic.id)
     return Promise.all(
       partitions.map(async (partition) => {
-        const range = ranges.find((r) => r.partition === partition) ?? { start: 0n, end: 0n }
-        let next: bigint
+        const found = ranges.find((r) => r.partition === partition)
+        const range = found ?? { partition, start: 0n, end: 0n }
         // Partitions added later begin at their start: what was written to them meanwhile is new to everybody.
-        if (added || start === 'beginning') next = range.start
-        else if (start === 'end') next = range.end
-        else if ('time' in start) next = await log.offsetAt(topic.id, partition, start.time)
-        else
-          next =
-            start.offset < range.start
-              ? range.start
-              : start.offset > range.end
-                ? range.end
-                : start.offset
+        const next = await startOffset(log, topic.id, range, added ? 'beginning' : start)
         return {
           application: application.name,
           topic: topic.name,

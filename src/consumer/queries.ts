@@ -1,7 +1,28 @@
+import { listPauses, pauseOf, type Pause } from '../control/pauses.ts'
 import type { Log } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import { adviceFor } from './advice.ts'
+import type { GapCode } from './gaps.ts'
+import { describePause } from './pause-consumers.ts'
 
+// What operators may order stands beside what they may ask.
+export type { Pause } from '../control/pauses.ts'
 export { listGaps, type Gap, type GapCode, type GapDecision } from './gaps.ts'
+export {
+  pauseConsumers,
+  resumeConsumers,
+  type PauseOptions,
+  type Resumed,
+} from './pause-consumers.ts'
+export { planResolve, type ResolvePlan, type ResolveStep, type Resolution } from './plan-resolve.ts'
+export { nothingResolved, resolveConsumers } from './resolve.ts'
+export {
+  knownPositions,
+  type ConsumerScope,
+  type OrderParts,
+  type RefusedPosition,
+} from './scope.ts'
+export { nothingMoved, planSeek, seekConsumers, type PositionMove, type SeekPlan } from './seek.ts'
 
 /** How far one application is in one partition. */
 export interface ConsumerSummary {
@@ -20,53 +41,94 @@ export interface ConsumerSummary {
   readonly end: bigint | null
   /** Records between position and end; holes count. Null when the end is not known. */
   readonly lag: bigint | null
-  readonly state: 'reading' | 'waiting' | 'halted' | 'unowned'
-  /** Why it waits or is halted. */
+  /**
+   * Age of the next record to read, by its timestamp and the database's clock, in milliseconds; 0 when there is none. Null
+   * when it is not known, or was not asked for.
+   */
+  readonly lagMs: number | null
+  /** `paused` also while its owner finishes the batch at hand. */
+  readonly state: 'reading' | 'waiting' | 'paused' | 'halted' | 'unowned'
+  /** Why it waits, is paused or halted. */
   readonly reason: string | null
+  /** What was found when it was halted. */
+  readonly code: GapCode | null
+  readonly pause: Pause | null
+  /** The command to try next; null: nothing needs to be done. */
+  readonly next: string | null
   readonly updatedAt: Date
 }
 
-/** Every position there is, of one application or all, with its lag. */
+/** Which positions, and what about them. */
+export interface ConsumerFilter {
+  readonly application?: string | undefined
+  readonly topic?: string | undefined
+  readonly partition?: number | undefined
+  /** Whether to read the next record of each that is behind, for its age: a read per partition. Default false. */
+  readonly lagTimes?: boolean
+}
+
+interface Row extends Record<string, unknown> {
+  readonly application: string
+  readonly topic: string
+  readonly topic_id: string
+  readonly partition: number
+  readonly owner: string | null
+  readonly owner_name: string | null
+  readonly epoch: string
+  readonly generation: number
+  readonly next_offset: string
+  readonly halted: string | null
+  readonly code: GapCode | null
+  readonly waiting: string | null
+  readonly updated_at: Date
+  readonly now: Date
+}
+
+/** Every position there is, or those that fit, each with its lag. */
 export async function listConsumers(
   db: Queryable,
   log: Log,
-  filter: { readonly application?: string } = {},
+  filter: ConsumerFilter = {},
 ): Promise<ConsumerSummary[]> {
-  const { rows } = await db.query<{
-    application: string
-    topic: string
-    topic_id: string
-    partition: number
-    owner: string | null
-    owner_name: string | null
-    epoch: string
-    generation: number
-    next_offset: string
-    halted: string | null
-    waiting: string | null
-    updated_at: Date
-  }>(
+  const { rows } = await db.query<Row>(
     `/* millrace:consumer-list */ select p.application, p.topic, p.topic_id, p.partition, p.owner, pr.name as owner_name,
-       p.epoch::text, p.generation, p.next_offset::text, p.halted, p.waiting, p.updated_at
+       p.epoch::text, p.generation, p.next_offset::text, p.halted, g.code, p.waiting, p.updated_at,
+       clock_timestamp() as now
      from millrace.position p
      left join millrace.process pr on pr.id = p.owner and pr.expires_at > clock_timestamp()
-     where $1::text is null or p.application = $1
+     left join millrace.gap g on p.halted is not null and g.decision is null
+       and g.application = p.application and g.topic_id = p.topic_id and g.partition = p.partition
+     where ($1::text is null or p.application = $1) and ($2::text is null or p.topic = $2)
+       and ($3::int is null or p.partition = $3)
      order by p.application, p.topic, p.topic_id, p.partition`,
-    [filter.application ?? null],
+    [filter.application ?? null, filter.topic ?? null, filter.partition ?? null],
   )
+  const pauses = await listPauses(db, filter.application)
   const ends = new Map<string, Map<number, bigint>>()
   for (const topicId of new Set(rows.map((row) => row.topic_id))) {
     const offsets = await log.offsets(topicId)
     ends.set(topicId, new Map(offsets.map(({ partition, end }) => [partition, end])))
   }
-  return rows.map((row) => {
+  const topicsNow = new Map<string, string | undefined>()
+  for (const { topic, halted } of rows) {
+    if (halted !== null && !topicsNow.has(topic)) topicsNow.set(topic, (await log.topic(topic))?.id)
+  }
+  const found = rows.map((row): ConsumerSummary => {
+    const { application, topic, partition } = row
     const position = BigInt(row.next_offset)
-    const end = ends.get(row.topic_id)?.get(row.partition) ?? null
-    return {
-      application: row.application,
-      topic: row.topic,
+    const end = ends.get(row.topic_id)?.get(partition) ?? null
+    const pause = pauseOf(pauses, row) ?? null
+    const facts = {
+      application,
+      topic,
       topicId: row.topic_id,
-      partition: row.partition,
+      partition,
+      state: stateOf(row, pause),
+      code: row.code,
+      pause,
+    }
+    return {
+      ...facts,
       owner: row.owner_name,
       ownerId: row.owner,
       epoch: BigInt(row.epoch),
@@ -74,16 +136,56 @@ export async function listConsumers(
       position,
       end,
       lag: end === null ? null : end > position ? end - position : 0n,
-      state:
-        row.halted !== null
-          ? 'halted'
-          : row.owner_name === null
-            ? 'unowned'
-            : row.waiting !== null
-              ? 'waiting'
-              : 'reading',
-      reason: row.halted ?? row.waiting,
+      lagMs: null,
+      reason: row.halted ?? (pause === null ? row.waiting : describePause(pause)),
+      next: adviceFor(facts, topicsNow.get(topic)),
       updatedAt: row.updated_at,
     }
   })
+  const now = rows[0]?.now
+  return filter.lagTimes === true && now !== undefined ? withLagTimes(log, found, now) : found
+}
+
+function stateOf(row: Row, pause: Pause | null): ConsumerSummary['state'] {
+  if (row.halted !== null) return 'halted'
+  if (pause !== null) return 'paused'
+  if (row.owner_name === null) return 'unowned'
+  return row.waiting === null ? 'reading' : 'waiting'
+}
+
+/** Partitions of one read: bounds the memory, for one record of each may be large. */
+const PER_READ = 32
+
+async function withLagTimes(
+  log: Log,
+  consumers: readonly ConsumerSummary[],
+  now: Date,
+): Promise<ConsumerSummary[]> {
+  const ages = new Map<ConsumerSummary, number | null>()
+  const behind = consumers.filter(({ lag }) => lag !== null && lag > 0n)
+  for (let at = 0; at < behind.length; at += PER_READ) {
+    const some = behind.slice(at, at + PER_READ)
+    const results = await log.read(
+      some.map(({ topic, topicId, partition, position: offset }) => ({
+        topic,
+        topicId,
+        partition,
+        offset,
+        maxRecords: 1,
+        maxBytes: 1,
+      })),
+    )
+    for (const [index, one] of some.entries()) {
+      const result = results[index]
+      const timestamp = result?.records[0]?.timestamp.getTime()
+      const isKnown = result !== undefined && result.outOfRange === undefined
+      // Nothing but holes up to the end is nothing to be late with.
+      const none = isKnown && result.corrupt === undefined ? 0 : null
+      ages.set(one, timestamp === undefined ? none : Math.max(0, now.getTime() - timestamp))
+    }
+  }
+  return consumers.map((one) => ({
+    ...one,
+    lagMs: one.lag === 0n ? 0 : (ages.get(one) ?? null),
+  }))
 }

@@ -75,13 +75,11 @@ export async function setPause(
   return rows[0] as Pause
 }
 
-/** Takes back the pauses of this scope and of all within it; gives those that were in force. */
-export async function clearPauses(tx: Queryable, scope: PauseScope): Promise<Pause[]> {
-  const { rows } = await tx.query<Pause & Record<string, unknown>>(
+/** Takes back the pauses of this scope and of all within it. */
+export async function clearPauses(tx: Queryable, scope: PauseScope): Promise<void> {
+  await tx.query(
     `/* millrace:pause-clear */ delete from millrace.pause z
-     where z.application = $1 and ($2::text is null or z.topic = $2) and ($3::int is null or z.partition = $3)
-     returning ${COLUMNS}, ${IN_FORCE} as "inForce"`,
+     where z.application = $1 and ($2::text is null or z.topic = $2) and ($3::int is null or z.partition = $3)`,
     [scope.application, scope.topic, scope.partition],
   )
-  return rows.flatMap(({ inForce, ...pause }) => (inForce === true ? [pause as Pause] : []))
 }

@@ -1,12 +1,8 @@
-import { backoffMs, type BackoffOptions } from '../core/backoff.ts'
 import type { Core } from '../core/core.ts'
 import type { Pool } from '../postgres/pool.ts'
-import { classifyDatabaseError } from '../postgres/sqlstate.ts'
+import { retryConflicts } from '../postgres/retry-conflicts.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
 import { withHistoryDays } from './history-days.ts'
-
-const MAX_TRIES = 6
-const BACKOFF: BackoffOptions = { baseMs: 20, maxMs: 1_000 }
 
 /**
  * A transaction for an operator's order. It locks jobs in the order of its own; workers lock those of a batch in the order
@@ -18,12 +14,5 @@ export async function orderTransaction<T>(
   action: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
   const { core, pool } = parts
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await withHistoryDays(parts, () => transaction(pool, core, action))
-    } catch (error) {
-      if (tries === MAX_TRIES || classifyDatabaseError(error) !== 'conflict') throw error
-      await core.clock.sleep(backoffMs(tries, core.random, BACKOFF))
-    }
-  }
+  return retryConflicts(core, () => withHistoryDays(parts, () => transaction(pool, core, action)))
 }

@@ -2,7 +2,7 @@ import { configuredEvents, type MillraceConfig } from '../../app/config.ts'
 import { prepareEvent, publishPrepared, type PreparedEvent } from '../../app/operator-publish.ts'
 import { isMillraceError } from '../../errors/millrace-error.ts'
 import type { Command, CommandContext } from '../command.ts'
-import { confirmMany, CONFIRM_ABOVE } from '../confirm.ts'
+import { confirmMany, CONFIRM_OPTIONS } from '../confirm.ts'
 import { withOperator, type Connection } from '../connect.ts'
 import { CliError } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
@@ -30,7 +30,7 @@ export const eventsPublishCommand: Command = {
       value: '<key>',
       help: "the record's key, instead of the one that the event makes of its data",
     },
-    yes: { type: 'boolean', help: `do not ask when there are more than ${CONFIRM_ABOVE}` },
+    ...CONFIRM_OPTIONS,
     ...WRITE_OPTIONS,
     ...JSON_OPTION,
     jsonl: { type: 'boolean', help: 'print one line of JSON per event' },

@@ -1,12 +1,12 @@
-import type { Clock } from '../../core/clock.ts'
 import type { Command, CommandContext } from '../command.ts'
 import { withOperator } from '../connect.ts'
 import { usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
-import { DATABASE_OPTIONS, JSON_OPTION, parseTime } from '../options.ts'
+import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
 import { headerText, recordToJson, recordToLine, type TailedRecord } from '../record-line.ts'
 import { fitText, safeLine } from '../safe-text.ts'
-import { tail, type TailStart } from '../tail.ts'
+import { placeOf } from '../place.ts'
+import { tail } from '../tail.ts'
 
 /** `millrace events tail` */
 export const eventsTailCommand: Command = {
@@ -46,7 +46,7 @@ async function runTail(context: CommandContext): Promise<ExitCode> {
   const follow = !args.flag('no-follow')
   const limit = args.whole('limit', 1, 1_000_000_000) ?? Number.POSITIVE_INFINITY
   const partition = args.whole('partition', 0, 1_023)
-  const from = tailStart(args.text('from'), follow, core.clock)
+  const from = placeOf(args, 'from', core.clock) ?? (follow ? 'end' : 'beginning')
   const wanted = matcher(args.text('type'), args.text('key'))
   if (out.format === 'json' && follow)
     throw usage(
@@ -83,18 +83,6 @@ async function runTail(context: CommandContext): Promise<ExitCode> {
 
 function shortened(line: string, width: number | undefined): string {
   return width === undefined ? line : fitText(safeLine(line), width)
-}
-
-function tailStart(text: string | undefined, follow: boolean, clock: Clock): TailStart {
-  if (text === undefined) return follow ? 'end' : 'beginning'
-  if (text === 'beginning' || text === 'end') return text
-  if (/^\d{1,18}$/.test(text)) return { offset: BigInt(text) }
-  const time = parseTime(text, clock)
-  if (time === undefined)
-    throw usage(
-      `--from: expected beginning, end, a time as 15m or ISO 8601, or an offset; got '${text}'`,
-    )
-  return { time }
 }
 
 function matcher(

@@ -7,7 +7,7 @@ import {
 } from '../../jobs/queries.ts'
 import type { Operator } from '../../app/operator.ts'
 import type { Command, CommandContext } from '../command.ts'
-import { confirmMany, CONFIRM_ABOVE } from '../confirm.ts'
+import { confirmMany, CONFIRM_OPTIONS } from '../confirm.ts'
 import { withOperator } from '../connect.ts'
 import { CliError, usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
@@ -19,7 +19,7 @@ const STEP = 500
 
 const OPTIONS: OptionSet = {
   ...JOB_FILTER_OPTIONS,
-  yes: { type: 'boolean', help: `do not ask when there are more than ${CONFIRM_ABOVE}` },
+  ...CONFIRM_OPTIONS,
   ...WRITE_OPTIONS,
   ...JSON_OPTION,
   ...DATABASE_OPTIONS,

@@ -4,7 +4,7 @@ import type { StartOptions } from '../../app/options.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { LogLevel } from '../../index.ts'
 import type { Command, CommandContext } from '../command.ts'
-import { endConfiguredPool, profileLine } from '../connect.ts'
+import { endConfiguredPool, profileLine, userOf } from '../connect.ts'
 import { findDatabase } from '../database-url.ts'
 import { shownError, usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
@@ -70,7 +70,7 @@ async function runStart(context: CommandContext): Promise<ExitCode> {
   try {
     const options = startOptions(config, args)
     const roles = {
-      profile: profileLine(found, config.log?.kind ?? 'table'),
+      profile: profileLine(found, config.log?.kind ?? 'table', userOf(context)),
       applications: (options.run ?? []).map(({ name }) => name),
       queues: options.queues ?? 'all',
     }

@@ -183,8 +183,12 @@ describe('millrace consumers list', () => {
     const { code, stdout, stderr } = await cli.run(['consumers', 'list'])
     assert.deepEqual([code, stdout], [0, ''])
     assert.match(stderr, /^no positions\. .*millrace start/)
-    const { stderr: named } = await cli.run(['consumers', 'list', '--app', 'shop'])
-    assert.match(named, /no positions of an application 'shop'/)
+    const named = await cli.run(['consumers', 'list', '--app', 'shop'])
+    assert.equal(named.code, 5)
+    assert.match(
+      named.stderr,
+      /there is no application 'shop'\. There are none\n {2}code E_CONSUMER_NOT_FOUND/,
+    )
   })
 
   it('shows a halted partition with its reason on one line', async (t) => {
