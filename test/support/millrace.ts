@@ -10,11 +10,12 @@ export async function running(t: TestContext, options: StartOptions): Promise<Mi
   const millrace = await start({ takeOverMs: 3_000, heartbeatMs: 200, stopMs: 2_000, ...options })
   cleanup(t, () => millrace.stop())
   const names = (options.run ?? []).map(({ name }) => name)
-  // Every application has its positions, and each of them has somebody who reads it, or is stopped.
+  // Every application has its positions, and each of them has somebody who reads it, or is stopped or paused.
   await eventually(async () => {
     const { rows } = await millrace.database.query<{ ready: boolean }>(
-      `select bool_and(owner is not null or halted is not null) as ready from millrace.position
-       where application = any ($1) group by application`,
+      `select bool_and(owner is not null or halted is not null
+         or exists (select from millrace.pause z where z.application = p.application)) as ready
+       from millrace.position p where application = any ($1) group by application`,
       [names],
     )
     return rows.length === names.length && rows.every(({ ready }) => ready)

@@ -7,7 +7,7 @@ import type { Millrace } from '../../src/app/start.ts'
 import { inTransaction } from '../../src/bridge/in-transaction.ts'
 import { toJob } from '../../src/bridge/to-job.ts'
 import { application, type Application } from '../../src/consumer/application.ts'
-import { listGaps, type Gap } from '../../src/consumer/queries.ts'
+import { listConsumers, listGaps, type Gap } from '../../src/consumer/queries.ts'
 import { createCore } from '../../src/core/core.ts'
 import { event } from '../../src/events/event.ts'
 import { job } from '../../src/jobs/job.ts'
@@ -75,6 +75,8 @@ export interface Operated {
   done(app?: string): Promise<Done[]>
   /** Jobs that were made, as `number/generation`, by both. */
   jobs(): Promise<string[]>
+  /** Waits until an application has read all that there is, and no job is left. Default: `app`. */
+  caughtUp(app?: string): Promise<void>
   /** Waits for the application to be stopped, and gives what was found. */
   gap(): Promise<Gap>
 }
@@ -131,6 +133,14 @@ export async function operated(t: TestContext, partitions = 1): Promise<Operated
          order by (args ->> 'n')::int, job`,
       )
       return rows.map((row) => row.job)
+    },
+    async caughtUp(app = 'app') {
+      await eventually(async () => {
+        const positions = await listConsumers(pool, log, { application: app })
+        const { rowCount } = await pool.query('select from millrace.job limit 1')
+        const all = positions.every(({ lag, state }) => lag === 0n && state === 'reading')
+        return positions.length > 0 && all && rowCount === 0
+      })
     },
     async gap() {
       const gap = await eventually(async () => (await listGaps(pool, { open: true }))[0])
