@@ -203,6 +203,43 @@ table millrace.operator_action
   constraint operator_action_pkey PRIMARY KEY (id)
   CREATE UNIQUE INDEX operator_action_pkey ON millrace.operator_action USING btree (id)
 
+table millrace.outbox_identity
+  one boolean not null default true
+  id uuid not null
+  constraint outbox_identity_one_check CHECK (one)
+  constraint outbox_identity_pkey PRIMARY KEY (one)
+  CREATE UNIQUE INDEX outbox_identity_pkey ON millrace.outbox_identity USING btree (one)
+
+table millrace.outbox_record partition by LIST (segment)
+  shard smallint not null
+  offset bigint not null
+  segment smallint not null
+  partition integer
+  timestamp timestamp with time zone not null
+  appended_at timestamp with time zone not null default clock_timestamp()
+  topic text not null
+  key bytea
+  value bytea
+  headers json
+  constraint outbox_record_pkey PRIMARY KEY (shard, "offset", segment)
+  CREATE UNIQUE INDEX outbox_record_pkey ON ONLY millrace.outbox_record USING btree (shard, "offset", segment)
+
+table millrace.outbox_shard
+  shard smallint not null
+  owner uuid
+  epoch bigint not null default 0
+  expires_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  relayed bigint
+  relayed_hash bytea
+  waiting text
+  halted text
+  cursor text
+  accepted text
+  accepted_behind bigint
+  retired boolean not null default false
+  constraint outbox_shard_pkey PRIMARY KEY (shard)
+  CREATE UNIQUE INDEX outbox_shard_pkey ON millrace.outbox_shard USING btree (shard)
+
 table millrace.pause
   application text not null
   topic text
@@ -241,6 +278,7 @@ table millrace.process
   started_at timestamp with time zone not null default clock_timestamp()
   heartbeat_at timestamp with time zone not null default clock_timestamp()
   expires_at timestamp with time zone not null
+  relays boolean not null default false
   constraint process_pkey PRIMARY KEY (id)
   CREATE UNIQUE INDEX process_pkey ON millrace.process USING btree (id)
 
@@ -272,6 +310,9 @@ sequence millrace.gap_id_seq as bigint start 1 cache 1
 sequence millrace.job_place as bigint start 1 cache 1
 sequence millrace.log_lock_number as integer start 0 cache 1
 sequence millrace.operator_action_id_seq as bigint start 1 cache 1
+sequence millrace.outbox_layout as bigint start 0 cache 1
+sequence millrace.outbox_offset as bigint start 1 cache 1
+sequence millrace.outbox_segment as bigint start 0 cache 1
 
 CREATE OR REPLACE FUNCTION millrace.ensure_days(parent text, ahead integer)
  RETURNS void
@@ -430,6 +471,119 @@ begin
       and k.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
   ) l on l.classid::bigint = p.lock_class::bigint
   group by p.ord, p.log_start, p.next;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.outbox_append(hashes integer[], topics text[], partitions integer[], timestamps timestamp with time zone[], keys bytea[], vals bytea[], headers text[])
+ RETURNS smallint[]
+ LANGUAGE plpgsql
+AS $function$
+declare
+  held text := coalesce(current_setting('millrace.outbox_locks', true), '');
+  layout bigint := pg_sequence_last_value('millrace.outbox_layout');
+  current_segment smallint := pg_sequence_last_value('millrace.outbox_segment') % 3;
+  first_shard integer;
+  shard_count integer;
+  shards smallint[];
+  target smallint;
+begin
+  loop
+    first_shard := layout / 64;
+    shard_count := layout % 64;
+    shards := array(select distinct first_shard + h % shard_count from unnest(hashes) h order by 1);
+    foreach target in array shards loop
+      if position(',' || target || ',' in held) = 0 then
+        perform pg_advisory_xact_lock_shared(
+          1297285120 + target,
+          (((coalesce(pg_sequence_last_value('millrace.outbox_offset'), 0) + 1) & 4294967295)::bit(32))::integer
+        );
+        held := coalesce(nullif(held, ''), ',') || target || ',';
+        perform set_config('millrace.outbox_locks', held, true);
+      end if;
+    end loop;
+    exit when layout = pg_sequence_last_value('millrace.outbox_layout');
+    layout := pg_sequence_last_value('millrace.outbox_layout');
+  end loop;
+
+  insert into millrace.outbox_record (shard, "offset", segment, topic, partition, "timestamp", key, value, headers)
+  select first_shard + u.hash % shard_count, nextval('millrace.outbox_offset'), current_segment, u.topic, u.partition,
+         coalesce(u.ts, clock_timestamp()), u.key, u.value, u.header::json
+  from (
+    select * from unnest(hashes, topics, partitions, timestamps, keys, vals, headers)
+      with ordinality r(hash, topic, partition, ts, key, value, header, ord)
+    order by r.ord
+  ) u;
+
+  insert into millrace.count_delta (metric, label, delta)
+  select 'events.published', t.topic, count(*) from unnest(topics) t(topic) group by t.topic
+  union all
+  select 'outbox.waiting', '', cardinality(topics);
+  return shards;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.outbox_fetch(which smallint, behind bigint, max_records integer, max_bytes bigint)
+ RETURNS TABLE(horizon bigint, next_offset bigint, "offset" bigint, topic text, partition integer, "timestamp" timestamp with time zone, appended_at timestamp with time zone, key bytea, value bytea, headers json)
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  reach bigint;
+  next bigint;
+begin
+  select h.horizon, h.next_offset into reach, next from millrace.outbox_horizon(array[which]) h;
+  return query select reach, next, null::bigint, null::text, null::integer, null::timestamptz, null::timestamptz,
+    null::bytea, null::bytea, null::json;
+  -- A statement of its own, so that its snapshot is younger than the horizon.
+  return query
+  select null::bigint, null::bigint, w."offset", w.topic, w.partition, w."timestamp", w.appended_at, w.key, w.value, w.headers
+  from (
+    select c.*, sum(c.bytes) over (order by c."offset" rows unbounded preceding) as bytes_so_far
+    from (
+      select r."offset", r.topic, r.partition, r."timestamp", r.appended_at, r.key, r.value, r.headers,
+             coalesce(octet_length(r.key), 0) + coalesce(octet_length(r.value), 0)
+               + coalesce(octet_length(r.headers::text), 0) as bytes
+      from millrace.outbox_record r
+      where r.shard = which and r."offset" > behind and r."offset" < reach
+      order by r."offset" limit max_records
+    ) c
+  ) w
+  where w.bytes_so_far <= max_bytes or w.bytes_so_far = w.bytes
+  order by w."offset";
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.outbox_horizon(shards smallint[])
+ RETURNS TABLE(shard smallint, horizon bigint, next_offset bigint)
+ LANGUAGE plpgsql
+AS $function$
+declare
+  next bigint;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
+    raise exception 'the outbox can only be read on the primary, in a transaction that is read committed'
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  next := coalesce(pg_sequence_last_value('millrace.outbox_offset'), 0) + 1;
+  return query
+  select s.shard, least(next, min(next - ((((next - l.objid::bigint) & 4294967295) # 2147483648) - 2147483648))), next
+  from unnest(shards) s(shard)
+  left join (
+    select k.classid, k.objid from pg_catalog.pg_locks k
+    where k.locktype = 'advisory' and k.objsubid = 2 and k.granted and k.mode = 'ShareLock'
+      and k.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+  ) l on l.classid::bigint = 1297285120 + s.shard
+  group by s.shard;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.outbox_set_layout(seen bigint, wanted bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+  perform pg_advisory_xact_lock(1297219583, 3);
+  if pg_sequence_last_value('millrace.outbox_layout') = seen then
+    perform setval('millrace.outbox_layout', wanted);
+  end if;
 end $function$;
 
 CREATE OR REPLACE FUNCTION millrace.topic_create(new_id uuid, new_name text, new_partitions integer)

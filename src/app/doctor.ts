@@ -2,6 +2,7 @@ import type { Pool } from '../postgres/pool.ts'
 import type { Check } from './check.ts'
 import { checkClock, checkConnecting, checkListening, checkSettings } from './doctor-database.ts'
 import { checkMigrations, checkParts } from './doctor-millrace.ts'
+import { checkOutbox } from './doctor-outbox.ts'
 import type { Operator } from './operator.ts'
 
 /** Options of {@link examine}. */
@@ -29,8 +30,10 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
     ['migrations', 'migrations', () => checkMigrations(pool)],
   ]
   for (const [id, title, step] of steps) checks.push(...(await guarded(id, title, step)))
-  if (await hasTables(pool))
+  if (await hasTables(pool)) {
     checks.push(...(await guarded('millrace', 'tables of millrace', () => checkParts(pool))))
+    checks.push(...(await guarded('outbox', 'outbox', () => checkOutbox(pool))))
+  }
   return checks
 }
 

@@ -31,6 +31,17 @@ export interface StartOptions {
   readonly migrate?: boolean
   /** Whether this process may be the one that does the upkeep (staging, rescue, pruning). Default `true`. */
   readonly upkeep?: boolean
+  /**
+   * Whether this process may move events from the outbox into the log, on a log that cannot take part in a transaction of the
+   * database. Default `true`. Without any such process, events stay in the outbox.
+   */
+  readonly relay?: boolean
+  /**
+   * Shards of the outbox. Each is moved by one process at a time, and what has one topic and key is in one shard. A setting of
+   * the database: the last process that names a number decides, and what is in the shards of before is moved first, so that
+   * no order breaks. Default: left as it is, 4 at first. Bounds 1 … 16.
+   */
+  readonly outboxShards?: number
   /** Days for which finished jobs and batches are kept. Default 7. Bounds 1 … 3,650. */
   readonly historyDays?: number
   /** Version of the deployed code, stamped on dead letters. */
@@ -73,6 +84,7 @@ export function checkStartOptions(options: StartOptions): void {
   whole('partitions', 1, 1_024)
   whole('historyDays', 1, 3_650)
   whole('stopMs', 0, 3_600_000)
+  whole('outboxShards', 1, 16)
   for (const [name, { partitions }] of Object.entries(options.topics ?? {})) {
     problems.expect(
       isWhole(partitions, 1, 1_024),

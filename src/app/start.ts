@@ -16,7 +16,10 @@ import { ensureHistoryDays } from '../jobs/history-days.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
 import { JobWaker } from '../jobs/wake.ts'
 import type { Log } from '../log/port.ts'
+import { isRelayLog } from '../log/relay-port.ts'
 import { tableLog } from '../log/table-log.ts'
+import { Relay } from '../outbox/relay.ts'
+import { setShardCount } from '../outbox/shards.ts'
 import {
   checkConnection,
   createControlPool,
@@ -58,6 +61,9 @@ export interface Millrace {
   /**
    * Publishes an event: in a transaction of its own, or in `tx`. Written through a `pg` client of yours, it is found by
    * polling; nobody can know when you commit.
+   *
+   * On a log outside of the database, what is published in a transaction goes through the outbox, and without one it is in
+   * the log when this returns. The two ways keep no order between each other.
    */
   publish<I>(
     definition: EventDefinition<string, I, unknown>,
@@ -155,6 +161,10 @@ async function run(
   const log = await (options.log ?? tableLog()).open({ core, pool, listener })
   undo.push(() => log.close())
   await createTopics(log, options)
+  const relayLog =
+    !log.transactional && options.relay !== false && isRelayLog(log) ? log : undefined
+  if (options.outboxShards !== undefined && !log.transactional)
+    await setShardCount(pool, options.outboxShards)
 
   const heartbeat = new Heartbeat({
     core,
@@ -162,6 +172,7 @@ async function run(
     applications: applications.map(({ name }) => name),
     reads: applications.flatMap(({ name, topics }) => topics.map((topic) => readName(name, topic))),
     ...(given('name', 'codeVersion', 'takeOverMs', 'heartbeatMs') as object),
+    relays: relayLog !== undefined,
   })
   await heartbeat.start()
   undo.push(() => heartbeat.stop())
@@ -186,6 +197,13 @@ async function run(
     })
     upkeep.start()
     undo.push(() => upkeep.stop())
+  }
+  if (relayLog !== undefined) {
+    // A relay that dies is to be followed no later than the log ends its transaction.
+    const leaseMs = Math.max(300, Math.min(10_000, heartbeat.takeOverMs))
+    const relay = new Relay({ core, pool, log: relayLog, heartbeat, listener, leaseMs })
+    relay.start()
+    undo.push(() => relay.stop())
   }
   const definitions = configuredJobs(options)
   let worker: Worker | undefined

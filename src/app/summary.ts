@@ -2,12 +2,13 @@ import { METRICS, readCounts } from '../counts/counts.ts'
 import type { Core } from '../core/core.ts'
 import { listConsumers } from '../consumer/queries.ts'
 import type { Log } from '../log/port.ts'
+import { summarizeOutbox } from '../outbox/queries.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
 /** What has been done since the first start, over all processes, and what is left. */
 export interface Summary {
   readonly at: Date
-  /** Records appended to the table log by anybody. */
+  /** Records appended to the table log, or to the outbox, by anybody. */
   readonly events: number
   /** Records that handlers took, per handler: done or made into jobs. */
   readonly handled: number
@@ -19,12 +20,19 @@ export interface Summary {
   readonly backlog: number
   /** Records not yet read, over all applications. */
   readonly lag: number
+  /** Records in the outbox, not yet known to be in the log. */
+  readonly outbox: number
+  /** How long the oldest of them has waited, in milliseconds. Null: none waits. */
+  readonly outboxAgeMs: number | null
+  /** Shards of the outbox that are stopped until somebody decides. */
+  readonly outboxHalted: number
 }
 
 /** The summary as of now. */
 export async function summarize(core: Core, db: Queryable, log: Log): Promise<Summary> {
   const counts = await readCounts(db)
   const consumers = await listConsumers(db, log)
+  const outbox = await summarizeOutbox(db)
   const sum = (...metrics: readonly string[]): number =>
     counts.reduce(
       (total, { metric, value }) => (metrics.includes(metric) ? total + value : total),
@@ -40,5 +48,8 @@ export async function summarize(core: Core, db: Queryable, log: Log): Promise<Su
     deadLetters: sum(METRICS.deadLetters),
     backlog: sum(METRICS.jobsUnfinished),
     lag: consumers.reduce((total, { lag }) => total + Number(lag ?? 0n), 0),
+    outbox: sum(METRICS.outboxWaiting),
+    outboxAgeMs: outbox.ageMs,
+    outboxHalted: outbox.halted,
   }
 }

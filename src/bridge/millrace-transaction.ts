@@ -20,7 +20,8 @@ export interface Writer {
   /**
    * Publishes an event.
    * @returns its id.
-   * @throws E_EVENT_INVALID when `data` does not match the schema; E_LOG_UNKNOWN_TOPIC
+   * @throws E_EVENT_INVALID when `data` does not match the schema; E_LOG_UNKNOWN_TOPIC, but not through the outbox, where
+   * the event waits for its topic.
    */
   publish<I>(
     definition: EventDefinition<string, I, unknown>,

@@ -4,6 +4,8 @@ import type { NewJob } from '../jobs/new-job.ts'
 import type { JobWaker, QueueWake } from '../jobs/wake.ts'
 import type { Log, NewRecord } from '../log/port.ts'
 import { wakeLog } from '../log/wake.ts'
+import { appendToOutbox } from '../outbox/append.ts'
+import { wakeRelays } from '../outbox/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
@@ -24,10 +26,15 @@ interface Environment {
 /** What was written, and so whom to wake once it is committed. */
 export class Wakes {
   readonly #topics = new Set<string>()
+  readonly #shards = new Set<number>()
   readonly #queues: QueueWake[] = []
 
   topic(id: string): void {
     this.#topics.add(id)
+  }
+
+  shards(shards: readonly number[]): void {
+    for (const shard of shards) this.#shards.add(shard)
   }
 
   queues(wakes: readonly QueueWake[]): void {
@@ -38,20 +45,33 @@ export class Wakes {
   async send({ core, pool, waker }: Omit<Environment, 'log'>): Promise<void> {
     waker.wake(this.#queues)
     try {
-      if (this.#topics.size > 0) await wakeLog(pool, [...this.#topics])
+      if (this.#topics.size > 0) await wakeLog(pool, this.#topics)
+      if (this.#shards.size > 0) await wakeRelays(pool, this.#shards)
     } catch (error) {
       core.logger.debug({ error }, 'no wake-up sent; polling finds it')
     }
     this.#topics.clear()
+    this.#shards.clear()
     this.#queues.length = 0
   }
 }
 
-/** Writes at once, through `db`; tells `wakes` whom to wake afterwards. */
-export function directSink({ log }: Pick<Environment, 'log'>, db: Queryable, wakes: Wakes): Sink {
+/**
+ * Writes at once, through `db`, which is in a transaction; tells `wakes` whom to wake afterwards. On a log that cannot take
+ * part in the transaction, records go to the outbox.
+ */
+export function directSink(
+  { core, log }: Pick<Environment, 'core' | 'log'>,
+  db: Queryable,
+  wakes: Wakes,
+): Sink {
   return {
     async append(records) {
-      for (const { topicId } of await log.append(records, { tx: db })) wakes.topic(topicId)
+      if (log.transactional) {
+        for (const { topicId } of await log.append(records, { tx: db })) wakes.topic(topicId)
+      } else {
+        wakes.shards(await appendToOutbox(db, core, records))
+      }
     },
     async insert(jobs) {
       wakes.queues((await insertJobs(db, jobs)).wakes)
@@ -59,12 +79,16 @@ export function directSink({ log }: Pick<Environment, 'log'>, db: Queryable, wak
   }
 }
 
-/** Writes each by itself, committed when its promise resolves. */
+/** Writes each by itself, committed when its promise resolves. A log outside of the database is appended to directly. */
 export function autonomousSink(env: Environment): Sink {
   return {
-    append: (records) => {
+    append: async (records) => {
+      if (!env.log.transactional) {
+        await env.log.append(records)
+        return
+      }
       const wakes = new Wakes()
-      return transaction(env.pool, env.core, async (tx) => {
+      await transaction(env.pool, env.core, async (tx) => {
         tx.afterCommit(() => wakes.send(env))
         await directSink(env, tx, wakes).append(records)
       })

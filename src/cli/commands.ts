@@ -86,6 +86,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/consumers-resolve.ts')).consumersResolveCommand,
   },
   {
+    name: 'outbox status',
+    summary: 'what was published in transactions and is not in the log yet',
+    load: async () => (await import('./commands/outbox.ts')).outboxStatusCommand,
+  },
+  {
+    name: 'outbox accept',
+    summary: 'let stopped shards of the outbox go on',
+    load: async () => (await import('./commands/outbox.ts')).outboxAcceptCommand,
+  },
+  {
     name: 'events tail',
     summary: 'records of a topic, or of all, as they come',
     load: async () => (await import('./commands/events-tail.ts')).eventsTailCommand,

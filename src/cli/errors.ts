@@ -55,6 +55,7 @@ const NEXT: Readonly<Partial<Record<ErrorCode, string>>> = {
   E_DLQ_NOT_FOUND: 'millrace dlq list',
   E_CONSUMER_NOT_FOUND: 'millrace consumers list',
   E_CONSUMER_STATE: 'millrace consumers list',
+  E_OUTBOX_STATE: 'millrace outbox status',
   E_LOG_UNKNOWN_TOPIC: 'millrace events tail --from 15m',
 }
 

@@ -20,8 +20,10 @@ export const METRICS = {
   jobsDiscarded: 'jobs.discarded',
   attemptsFailed: 'attempts.failed',
   deadLetters: 'dead-letters',
-  /** Label: topic. Events published by millrace on the table log. */
+  /** Label: topic. Events published by millrace on the table log, or through the outbox. */
   eventsPublished: 'events.published',
+  /** Records in the outbox of which it is not known that they are in the log. */
+  outboxWaiting: 'outbox.waiting',
 } as const
 
 /** One of {@link METRICS}. */

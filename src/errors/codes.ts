@@ -1,6 +1,6 @@
 /**
  * Every error code that millrace throws, with what it means and what to do next. Codes are stable: they may be
- * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, DLQ, CLI.
+ * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, DLQ, CLI.
  */
 export const ERROR_CODES = {
   E_CONFIG_INVALID: 'Options are wrong; all problems are listed. Correct them and start again.',
@@ -24,6 +24,8 @@ export const ERROR_CODES = {
     'Nobody can say whether all records were written, or only a part was. Look before repeating.',
   E_LOG_NOT_TRANSACTIONAL:
     'This log cannot write in a database transaction. Publish through the outbox, or without a transaction.',
+  E_LOG_FENCED:
+    'Another process writes there now, under the same name. Nothing was written; the other one goes on.',
   E_CONSUMER_NOT_OWNER:
     'Another process owns the partition now, or an operator moved its position. Nothing was written; it is read on from where it is.',
   E_CONSUMER_NOT_FOUND:
@@ -46,6 +48,8 @@ export const ERROR_CODES = {
   E_DB_MIGRATION:
     'A migration could not be applied, or the database is of another version than the code.',
   E_DB_VERSION: 'PostgreSQL is older than 15. Upgrade it.',
+  E_OUTBOX_STATE:
+    'The shard of the outbox is not stopped, or for another reason than it was. See `millrace outbox status`.',
   E_DLQ_NOT_FOUND: 'There is no dead letter with that number.',
   E_CLI_USAGE: 'The command line is wrong. See `millrace --help`.',
   E_CLI_NO_DATABASE:

@@ -16,6 +16,8 @@ export type WakeSubject =
   | 'log'
   /** Partitions were released or processes came or went: an application's name. */
   | 'owners'
+  /** Records were written to the outbox: comma-separated shards. */
+  | 'outbox'
 
 /** Options of {@link Listener}. */
 export interface ListenerOptions {

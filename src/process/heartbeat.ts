@@ -12,6 +12,8 @@ export interface HeartbeatOptions {
   readonly applications: readonly string[]
   /** What they read, each made by {@link readName}; partitions are shared out over the processes that name them. Default nothing. */
   readonly reads?: readonly string[]
+  /** Whether it relays the outbox; its shards are shared out among the processes that do. Default `false`. */
+  readonly relays?: boolean
   /** Shown to people. Default `<host>:<pid>`. Never an identity: that is a fresh random id per start. */
   readonly name?: string
   /** Version of the deployed code, stamped on dead letters. */
@@ -129,12 +131,13 @@ export class Heartbeat {
 
   async #register(): Promise<void> {
     const { core, pool, name, codeVersion, applications, takeOverMs } = this.#options
+    const { reads = [], relays = false } = this.#options
     const id = core.ids.uuid()
     const askedAt = core.clock.monotonicMs()
     await pool.query(
-      `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, reads, expires_at)
-       values ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 millisecond')`,
-      [id, name, codeVersion ?? null, applications, this.#options.reads ?? [], takeOverMs],
+      `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, reads, relays, expires_at)
+       values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond')`,
+      [id, name, codeVersion ?? null, applications, reads, relays, takeOverMs],
     )
     this.#id = id
     this.#renewedAt = askedAt

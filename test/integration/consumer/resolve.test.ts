@@ -202,7 +202,7 @@ describe('a gap that is resolved', () => {
     assert.deepEqual(
       gaps.map(({ decided }) => [
         decided?.decision,
-        (decided?.outcome as { topicId: string }).topicId,
+        (decided?.outcome as { topicId: string } | undefined)?.topicId,
       ]),
       [
         ['adopt', topic?.id],

@@ -1,0 +1,146 @@
+import { MillraceError } from '../errors/millrace-error.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+
+/** One shard of the outbox, as it is. */
+export interface OutboxShard {
+  readonly shard: number
+  /**
+   * `relaying`: a process moves its records into the log. `waiting`: it cannot just now. `halted`: it does not, until
+   * somebody has decided. `unowned`: no process relays it.
+   */
+  readonly state: 'relaying' | 'waiting' | 'halted' | 'unowned'
+  /** Why it waits or is halted. */
+  readonly reason: string | null
+  /** Name of the process that relays it. */
+  readonly owner: string | null
+  /** The last record known to be in the log. Null: none yet. */
+  readonly relayed: bigint | null
+  /** Records behind that one. */
+  readonly waiting: number
+  /** When the oldest of them was appended. */
+  readonly oldestAt: Date | null
+  /** The last of them. */
+  readonly last: bigint | null
+  /** Of a halted shard: how far the log says it is, as JSON; `''`: the log says nothing. */
+  readonly cursor: string | null
+  /**
+   * Of a halted shard: the last of the waiting records that was sent before, as far as its time tells: appended before the
+   * last record that the log knows of. Null: none.
+   */
+  readonly sent: bigint | null
+  /** Whether an operator has decided, and the relay has not gone on yet. */
+  readonly accepted: boolean
+}
+
+interface ShardRow extends Record<string, unknown> {
+  readonly shard: number
+  readonly reason: string | null
+  readonly halted: boolean
+  readonly owner: string | null
+  readonly relayed: string | null
+  readonly waiting: number
+  readonly oldest_at: Date | null
+  readonly last: string | null
+  readonly cursor: string | null
+  readonly sent: string | null
+  readonly accepted: boolean
+}
+
+/** The shards of the outbox that are in use. Counts what waits, so it takes its time when that is much. */
+export async function listOutbox(db: Queryable): Promise<OutboxShard[]> {
+  const { rows } = await db.query<ShardRow>(
+    `/* millrace:outbox-list */ select s.shard::integer, coalesce(s.halted, s.waiting) as reason,
+       s.halted is not null as halted, p.name as owner, s.relayed::text, w.n as waiting, w.oldest_at, w.last::text, s.cursor,
+       case when s.halted is not null and s.cursor <> '' then (
+         select max(r."offset")::text from millrace.outbox_record r
+         where r.shard = s.shard and r."offset" > coalesce(s.relayed, 0)
+           and r."offset" <= (s.cursor::json->>'offset')::bigint
+           and date_trunc('milliseconds', r.appended_at) <= (s.cursor::json->>'appendedAt')::timestamptz
+       ) end as sent, s.accepted is not null as accepted
+     from millrace.outbox_shard s
+     left join millrace.process p on p.id = s.owner and p.expires_at > clock_timestamp()
+       and s.expires_at > clock_timestamp()
+     cross join lateral (
+       select count(*)::integer as n, min(r.appended_at) as oldest_at, max(r."offset") as last from millrace.outbox_record r
+       where r.shard = s.shard and r."offset" > coalesce(s.relayed, 0)
+     ) w
+     where not s.retired and s.shard < pg_sequence_last_value('millrace.outbox_layout') / 64
+       + pg_sequence_last_value('millrace.outbox_layout') % 64
+     order by s.shard`,
+  )
+  return rows.map((row) => ({
+    shard: row.shard,
+    state: row.halted
+      ? 'halted'
+      : row.owner === null
+        ? 'unowned'
+        : row.reason === null
+          ? 'relaying'
+          : 'waiting',
+    reason: row.reason,
+    owner: row.owner,
+    relayed: row.relayed === null ? null : BigInt(row.relayed),
+    waiting: row.waiting,
+    oldestAt: row.oldest_at,
+    last: row.last === null ? null : BigInt(row.last),
+    cursor: row.cursor,
+    sent: row.sent === null ? null : BigInt(row.sent),
+    accepted: row.accepted,
+  }))
+}
+
+/** What is left in the outbox. */
+export interface OutboxSummary {
+  /** How long the oldest record has waited, in milliseconds. Null: none waits. */
+  readonly ageMs: number | null
+  /** Shards that are halted. */
+  readonly halted: number
+  /** Shards that wait for something, with the reason. */
+  readonly waiting: readonly string[]
+}
+
+/** What is left in the outbox, without counting: a look at the first record of each shard. */
+export async function summarizeOutbox(db: Queryable): Promise<OutboxSummary> {
+  const { rows } = await db.query<{ age_ms: number | null; halted: number; waiting: string[] }>(
+    `/* millrace:outbox-summary */ select
+       (extract(epoch from clock_timestamp() - min(f.appended_at)) * 1000)::float8 as age_ms,
+       (count(*) filter (where s.halted is not null))::integer as halted,
+       coalesce(array_agg(s.waiting order by s.shard) filter (where s.waiting is not null), '{}') as waiting
+     from millrace.outbox_shard s left join lateral (
+       select r.appended_at from millrace.outbox_record r
+       where r.shard = s.shard and r."offset" > coalesce(s.relayed, 0) order by r."offset" limit 1
+     ) f on true where not s.retired`,
+  )
+  const { age_ms: ageMs, halted, waiting } = rows[0] as (typeof rows)[0]
+  return { ageMs: ageMs === null ? null : Math.max(0, Math.round(ageMs)), halted, waiting }
+}
+
+/** Options of {@link acceptOutbox}. */
+export interface AcceptOptions {
+  /**
+   * The last record that is not sent. Default: what the relay proposes, which is the last one known to be in the log; or,
+   * when the database was moved as it is, the one the log's cursor names.
+   */
+  readonly behind?: bigint
+}
+
+/**
+ * Orders a halted shard to go on with the records that the database has now. Its relay does so within seconds, unless the
+ * log's cursor has moved since it was halted.
+ * @throws E_OUTBOX_STATE when the shard is not halted.
+ */
+export async function acceptOutbox(
+  db: Queryable,
+  shard: number,
+  options: AcceptOptions = {},
+): Promise<void> {
+  const { rows } = await db.query(
+    `/* millrace:outbox-accept */ update millrace.outbox_shard set accepted = cursor, accepted_behind = $2::bigint
+     where shard = $1 and halted is not null and not retired returning 1`,
+    [shard, options.behind === undefined ? null : String(options.behind)],
+  )
+  if (rows.length > 0) return
+  throw new MillraceError('E_OUTBOX_STATE', `shard ${shard} of the outbox is not halted`, {
+    details: { shard },
+  })
+}

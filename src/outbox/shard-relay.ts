@@ -1,0 +1,312 @@
+import type { Core } from '../core/core.ts'
+import { failpoint } from '../core/failpoint.ts'
+import { createLoop, type Loop } from '../core/loop.ts'
+import { describeError } from '../errors/describe.ts'
+import { isMillraceError } from '../errors/millrace-error.ts'
+import type { RelayLog, RelayProducer } from '../log/relay-port.ts'
+import type { Pool } from '../postgres/pool.ts'
+import {
+  formatCursor,
+  judgeCursor,
+  parseCursor,
+  recordHash,
+  type Cursor,
+  type Judgement,
+} from './cursor.ts'
+import type { OutboxIdentity } from './identity.ts'
+import { readOutbox, readOutboxRecord, type OutboxBatch, type OutboxRecord } from './read.ts'
+import {
+  countRecords,
+  haltShard,
+  noteRelayed,
+  readHeldShard,
+  retireShard,
+  setWaiting,
+  type HeldShard,
+  type Shard,
+} from './shards.ts'
+
+type Halted = Extract<Judgement, { halted: string }>
+
+/** Longest time between two looks, for what nobody woke us for. */
+const IDLE_MS = 5_000
+/** How often progress is noted in the database, at most; what is noted may be pruned. */
+const NOTE_MS = 500
+const FIRST_WAIT_MS = 100
+const LONGEST_WAIT_MS = 5_000
+
+/** Options of {@link ShardRelay}. */
+export interface ShardRelayOptions {
+  readonly core: Core
+  readonly pool: Pool
+  readonly log: RelayLog
+  readonly identity: OutboxIdentity
+  readonly held: HeldShard
+  /** Whether the shard may still be relayed by us, by our own clock. */
+  readonly mayRelay: () => boolean
+  /** Whether others have taken the shard's place, so that it ends. */
+  readonly superseded: () => boolean
+  /** Most records of one transaction of the log. */
+  readonly batchRecords: number
+  /** Most bytes of it. */
+  readonly batchBytes: number
+}
+
+/**
+ * Moves one shard from the outbox into the log.
+ *
+ * Modes: closed → (open the producer, which shuts out whoever relayed before, then read the cursor and judge it) → relaying;
+ * or → halted, until an operator has accepted the cursor. Any error leads back to closed: what became of the last
+ * transaction is only ever learned from the cursor, never remembered. Retired: the shard is at its end for good.
+ */
+export class ShardRelay {
+  readonly #options: ShardRelayOptions
+  readonly #loop: Loop
+  #producer: RelayProducer | undefined
+  /** Read ahead while the batch before is on its way. */
+  #ahead: Promise<OutboxBatch> | undefined
+  #behind = 0n
+  #hash = ''
+  /** Records in the log that are not noted yet. */
+  #unnoted = 0
+  #notedMs = Number.NEGATIVE_INFINITY
+  #failures = 0
+  #retryAtMs = Number.NEGATIVE_INFINITY
+  #mode: 'closed' | 'relaying' | 'halted' | 'retired' = 'closed'
+
+  constructor(options: ShardRelayOptions) {
+    this.#options = options
+    this.#loop = createLoop({
+      clock: options.core.clock,
+      intervalMs: IDLE_MS,
+      turn: (signal) => this.#turn(signal),
+      onError: (error) => {
+        options.core.logger.error({ error, shard: this.shard }, 'a relay failed unexpectedly')
+      },
+    })
+  }
+
+  get shard(): number {
+    return this.#options.held.shard
+  }
+
+  get held(): HeldShard {
+    return this.#options.held
+  }
+
+  /** The last record that is in the log, while records are relayed; `undefined`: they are not. */
+  get behind(): bigint | undefined {
+    return this.#mode === 'relaying' ? this.#behind : undefined
+  }
+
+  /** Whether there is nothing to do any more. */
+  get retired(): boolean {
+    return this.#mode === 'retired'
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Says that there may be records. */
+  wake(): void {
+    this.#loop.wake()
+  }
+
+  /** Says that an operator has decided: looks again whether it may go on. */
+  reconsider(): void {
+    if (this.#mode !== 'halted') return
+    this.#mode = 'closed'
+    this.#loop.wake()
+  }
+
+  /** Ends after the batch that is on its way, and notes it. */
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+    await this.#note().catch((error: unknown) => this.#log('debug', error, NOT_NOTED))
+    await this.#close()
+  }
+
+  async #turn(signal: AbortSignal): Promise<number | undefined> {
+    const { core, mayRelay } = this.#options
+    const waitMs = this.#retryAtMs - core.clock.monotonicMs()
+    if (waitMs > 0) return waitMs
+    if (!mayRelay() || this.#mode === 'halted' || this.#mode === 'retired') return undefined
+    try {
+      if (this.#mode === 'closed') await this.#open(signal)
+      if (this.#mode !== 'relaying') return undefined
+      const next = await this.#relay()
+      this.#failures = 0
+      return next
+    } catch (error) {
+      await this.#fail(error)
+      return Math.max(1, this.#retryAtMs - core.clock.monotonicMs())
+    }
+  }
+
+  /** One batch. Gives how long to wait; `undefined`: until somebody wakes us. */
+  async #relay(): Promise<number | undefined> {
+    const { core, pool, held, mayRelay, superseded, identity } = this.#options
+    // Before the reading: nobody writes to a shard any more once this was seen and its end reached.
+    const ends = superseded()
+    const batch = await (this.#ahead ?? this.#read(this.#behind))
+    this.#ahead = undefined
+    const last = batch.records.at(-1)
+    if (last === undefined) {
+      if (ends && batch.horizon === batch.nextOffset) {
+        await this.#note()
+        await retireShard(pool, held)
+        this.#mode = 'retired'
+        core.logger.info({ shard: this.shard }, 'a shard of the outbox is at its end')
+        return undefined
+      }
+      if (this.#unnoted === 0) return undefined
+      const dueMs = this.#notedMs + NOTE_MS - core.clock.monotonicMs()
+      if (dueMs > 0) return dueMs
+      await this.#note()
+      return undefined
+    }
+    await failpoint('relay:read')
+    // One that lost its shard is shut out by the log; this only spares both the fight.
+    if (!mayRelay()) return undefined
+    if (batch.more) this.#readAhead(last.offset)
+    const hash = recordHash(last)
+    const cursor = cursorAt(last.offset, hash, identity, last)
+    await (this.#producer as RelayProducer).produce(batch.records, cursor)
+    await failpoint('relay:committed')
+    this.#behind = last.offset
+    this.#hash = hash
+    this.#unnoted += batch.records.length
+    if (core.clock.monotonicMs() - this.#notedMs >= NOTE_MS) await this.#note()
+    // Once more: what came meanwhile woke us before we slept.
+    return 0
+  }
+
+  #read(behind: bigint): Promise<OutboxBatch> {
+    const { pool, batchRecords: maxRecords, batchBytes: maxBytes } = this.#options
+    return readOutbox(pool, { shard: this.shard, behind, maxRecords, maxBytes })
+  }
+
+  #readAhead(behind: bigint): void {
+    this.#ahead = this.#read(behind)
+    // Whoever awaits it learns of its failure; but perhaps nobody ever does.
+    this.#ahead.catch(() => {})
+  }
+
+  async #open(signal: AbortSignal): Promise<void> {
+    const { core, pool, log, identity, held } = this.#options
+    const producer = log.relayProducer({ id: identity.id, shard: this.shard })
+    this.#producer = producer
+    const found = await producer.open({ signal })
+    await failpoint('relay:opened')
+    // Only now: all that was relayed before is in the log, and nothing else will be.
+    const shard = await readHeldShard(pool, held)
+    if (shard === undefined) {
+      await this.#close()
+      return
+    }
+    const cursor = found === null ? null : parseCursor(found)
+    const record =
+      cursor === null ? undefined : await readOutboxRecord(pool, this.shard, cursor.offset)
+    const { nextOffset } = await this.#read(cursor?.offset ?? 0n)
+    const judgement = judgeCursor({
+      cursor,
+      relayed: { offset: shard.relayed, hash: shard.relayedHash },
+      database: identity.database,
+      recordHash: record === undefined ? undefined : recordHash(record),
+      nextOffset,
+    })
+    const at = found ?? ''
+    if ('halted' in judgement && shard.accepted !== at) {
+      await haltShard(pool, held, judgement.halted, at)
+      this.#mode = 'halted'
+      await this.#close()
+      core.logger.error(
+        { shard: this.shard, reason: judgement.halted, cursor: at },
+        'a shard of the outbox is stopped: nothing of it is sent until an operator has decided (millrace outbox status)',
+      )
+      return
+    }
+    this.#behind = judgement.behind
+    this.#hash = judgement.hash
+    if ('halted' in judgement) await this.#goOn(judgement, shard, cursor)
+    this.#unnoted = await countRecords(pool, this.shard, shard.relayed ?? 0n, this.#behind)
+    this.#mode = 'relaying'
+    if (this.#behind !== 0n || shard.halted !== null) await this.#note()
+    await setWaiting(pool, held, null)
+    core.logger.debug({ shard: this.shard, behind: String(this.#behind) }, 'a shard is relayed')
+  }
+
+  /** Puts the cursor where an operator wants it. */
+  async #goOn(judgement: Halted, { acceptedBehind }: Shard, cursor: Cursor | null): Promise<void> {
+    const { core, pool, identity } = this.#options
+    if (acceptedBehind !== null) {
+      const record = await readOutboxRecord(pool, this.shard, acceptedBehind)
+      this.#behind = acceptedBehind
+      this.#hash = record === undefined ? '' : recordHash(record)
+    }
+    const text = cursorAt(this.#behind, this.#hash, identity, cursor)
+    await (this.#producer as RelayProducer).produce([], text)
+    core.logger.warn(
+      { shard: this.shard, behind: String(this.#behind), reason: judgement.halted },
+      'a shard of the outbox goes on, as an operator has decided',
+    )
+  }
+
+  async #note(): Promise<void> {
+    if (this.#mode !== 'relaying') return
+    const { core, pool, held } = this.#options
+    const count = this.#unnoted
+    await failpoint('relay:before-note')
+    const progress = { offset: this.#behind, hash: this.#hash, count }
+    await noteRelayed(pool, held, progress)
+    this.#unnoted -= count
+    this.#notedMs = core.clock.monotonicMs()
+    await failpoint('relay:noted')
+  }
+
+  async #fail(error: unknown): Promise<void> {
+    const { core, pool, held } = this.#options
+    this.#failures += 1
+    const waitMs = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(10, this.#failures - 1))
+    this.#retryAtMs = core.clock.monotonicMs() + waitMs
+    this.#ahead = undefined
+    const code = isMillraceError(error) ? error.code : undefined
+    // Nothing was written, and the producer is as good as before.
+    const untouched = code === 'E_LOG_UNKNOWN_TOPIC' && this.#mode === 'relaying'
+    if (!untouched) {
+      this.#mode = 'closed'
+      await this.#close()
+    }
+    const first = this.#failures === 1 && code !== 'E_LOG_FENCED'
+    this.#log(first ? 'warn' : 'debug', error, 'a shard cannot be relayed just now; trying again')
+    const reason = describeError(error).message
+    await setWaiting(pool, held, reason).catch((other: unknown) =>
+      this.#log('debug', other, 'what a shard waits for could not be noted'),
+    )
+  }
+
+  async #close(): Promise<void> {
+    const producer = this.#producer
+    this.#producer = undefined
+    await producer?.close().catch((error: unknown) => this.#log('debug', error, NOT_CLOSED))
+  }
+
+  #log(level: 'warn' | 'debug', error: unknown, message: string): void {
+    const { core } = this.#options
+    core.logger[level]({ error: describeError(error), shard: this.shard }, message)
+  }
+}
+
+function cursorAt(
+  offset: bigint,
+  hash: string,
+  { database }: OutboxIdentity,
+  like: Pick<Cursor, 'appendedAt'> | Pick<OutboxRecord, 'appendedAt'> | null,
+): string {
+  const appendedAt = new Date(like?.appendedAt ?? 0).toISOString()
+  return formatCursor({ offset, hash, database, appendedAt })
+}
+
+const NOT_NOTED = 'how far a shard is could not be noted; the next relay finds it in the log'
+const NOT_CLOSED = 'the producer of a shard could not be closed in good order'
