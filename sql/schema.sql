@@ -113,7 +113,7 @@ table millrace.job with (fillfactor=70, autovacuum_vacuum_scale_factor=0, autova
   process_id uuid
   token uuid
   args json not null
-  meta json
+  meta text
   last_error json
   constraint job_executing CHECK (((state = 'executing'::text) = ((token IS NOT NULL) AND (process_id IS NOT NULL))))
   constraint job_max_attempts_check CHECK (((max_attempts >= 1) AND (max_attempts <= 32767)))
@@ -157,7 +157,7 @@ table millrace.job_history partition by RANGE (finished_at)
   process_id uuid
   token uuid
   args json not null
-  meta json
+  meta text
   last_error json
   reason text
   constraint job_history_state_check CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'discarded'::text])))

@@ -90,8 +90,9 @@ const COLUMNS: readonly Column[] = [
   { name: 'max_attempts', type: 'smallint', of: (job) => job.maxAttempts, array: plain },
   { name: 'max_crashes', type: 'smallint', of: (job) => job.maxCrashes, array: plain },
   { name: 'application', type: 'text', of: (job) => job.application, array: text },
-  { name: 'meta', type: 'json', of: (job) => job.metaJson, array: text },
 ]
+
+const META: Column = { name: 'meta', type: 'text', of: (job) => job.metaJson, array: text }
 
 const DUE_AT: Column = {
   name: 'due_at',
@@ -134,7 +135,24 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: strin
     add(name, `unnest(${pass(array(column))}::${type}[])`)
     return `u.${name}`
   }
+  // Texts that differ late: what they all begin with is passed once, the rest as lines.
+  const linesExpression = (column: Column): string => {
+    const lines: string[] = []
+    for (const job of jobs) {
+      const line = column.of(job)
+      if (typeof line !== 'string') return expression(column)
+      lines.push(line)
+    }
+    if (lines.every((line) => line === lines[0])) return expression(column)
+    const common = commonPrefix(lines)
+    add(
+      column.name,
+      `string_to_table(${pass(lines.map((line) => line.slice(common)).join('\n'))}, E'\\n')`,
+    )
+    return `${pass(lines[0]?.slice(0, common) ?? '')}::text || u.${column.name}`
+  }
   const columns = COLUMNS.map((column) => [column.name, expression(column)] as const)
+  const meta = linesExpression(META)
   const scheduled = jobs.some(isScheduled)
   const due = scheduled
     ? `coalesce(${expression(DUE_AT)}, n.at + ${expression(DUE_IN)} * interval '1 millisecond', n.at)`
@@ -146,9 +164,9 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: strin
     text: `/* millrace:job-insert */ with n as materialized (
       select clock_timestamp() as at, (select last_value from millrace.job_place) as place
     ), inserted as (
-      insert into millrace.job (id, args, state, scheduled_at, created_at, ${columns.map(([name]) => name).join(', ')})
+      insert into millrace.job (id, args, state, scheduled_at, created_at, meta, ${columns.map(([name]) => name).join(', ')})
       select u.id, u.args::json, ${scheduled ? `case when ${due} > n.at then 'scheduled' else 'available' end` : "'available'"},
-        ${due}, n.at, ${columns.map(([, source]) => source).join(', ')}
+        ${due}, n.at, ${meta}, ${columns.map(([, source]) => source).join(', ')}
       from n, rows from (${sources.join(', ')}) as u(${names.join(', ')})
     ), counted as (
       insert into millrace.count_delta (metric, label, delta)
@@ -158,6 +176,19 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: strin
     )
     select place::text as place from n`,
   }
+}
+
+/** Length of what all texts begin with, in UTF-16 code units; never between the halves of a pair. */
+export function commonPrefix(texts: readonly string[]): number {
+  const first = texts[0] ?? ''
+  let length = first.length
+  for (const text of texts) {
+    let same = 0
+    while (same < length && text.charCodeAt(same) === first.charCodeAt(same)) same += 1
+    length = same
+  }
+  if (length > 0 && /[\uD800-\uDBFF]/.test(first.charAt(length - 1))) length -= 1
+  return length
 }
 
 function countChanges(jobs: readonly NewJob[]): CountChange[] {

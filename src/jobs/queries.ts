@@ -125,7 +125,7 @@ export async function listJobs(db: Queryable, filter: JobFilter = {}): Promise<J
 /** The job with that id, or `undefined`. */
 export async function getJob(db: Queryable, id: string): Promise<JobDetails | undefined> {
   const details =
-    'args, args::text as "argsJson", meta, last_error as error, crashes, process_id as "processId"'
+    'args, args::text as "argsJson", meta::json as meta, last_error as error, crashes, process_id as "processId"'
   const { rows } = await db.query<Omit<JobDetails, 'attempts'> & Row>(
     `/* millrace:job-get */ select ${HOT}, ${details}, suspect, cancel_asked as "cancelAsked"
      from millrace.job where id = $1

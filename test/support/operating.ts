@@ -128,7 +128,7 @@ export async function operated(t: TestContext, partitions = 1): Promise<Operated
     },
     async jobs() {
       const { rows } = await pool.query<{ job: string }>(
-        `select (args ->> 'n') || '/' || (meta -> 'origin' ->> 'generation') as job from (
+        `select (args ->> 'n') || '/' || (meta::json -> 'origin' ->> 'generation') as job from (
            select args, meta from millrace.job union all select args, meta from millrace.job_history) j
          order by (args ->> 'n')::int, job`,
       )

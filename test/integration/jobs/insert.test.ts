@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { z } from 'zod'
 import { readCounts } from '../../../src/counts/counts.ts'
-import { insertJobs, insertJobsNow } from '../../../src/jobs/insert.ts'
+import { commonPrefix, insertJobs, insertJobsNow } from '../../../src/jobs/insert.ts'
 import { job } from '../../../src/jobs/job.ts'
+import { decodeMeta, type JobMeta } from '../../../src/jobs/meta.ts'
 import { newJob } from '../../../src/jobs/new-job.ts'
 import { createPool } from '../../../src/postgres/connect.ts'
 import type { QueryResult, Queryable, Row } from '../../../src/postgres/queryable.ts'
@@ -70,7 +71,7 @@ test('jobs of all sorts are inserted in one statement, each with its own values'
     ],
   )
   const { rows } = await bed.pool.query(
-    `select args::text as args, kind, queue, priority, max_attempts, max_crashes, state, application, meta,
+    `select args::text as args, kind, queue, priority, max_attempts, max_crashes, state, application, meta::json as meta,
        scheduled_at - created_at as wait, scheduled_at, place
      from millrace.job order by place`,
   )
@@ -146,6 +147,32 @@ test('an insert whose reply is lost is found out about: it is there once, or it 
     `select args->>'text' as text, count(*)::int as n from millrace.job group by 1`,
   )
   assert.deepEqual(rows, [{ text: 'there', n: 3 }])
+})
+
+test('what jobs carry arrives as it is, however much of it they share', async (t) => {
+  const bed = await jobsBed(t)
+  const metas: JobMeta[] = [
+    { origin, correlationId: 'a😀', causationId: '"\\\n' },
+    { origin: { ...origin, offset: 5n }, correlationId: 'a😁' },
+    { correlationId: '' },
+  ]
+  for (const some of [metas, metas.slice(0, 2), [metas[1], metas[1]], [metas[0]], [metas[0], {}]]) {
+    const jobs = some.map((meta) => newJob(bed.core, any, { text: 't' }, { meta: meta ?? {} }))
+    await insertJobsNow(bed, jobs)
+    for (const [index, { id }] of jobs.entries()) {
+      const { rows } = await bed.pool.query<{ meta: string | null }>(
+        'select meta from millrace.job where id = $1',
+        [id],
+      )
+      assert.deepEqual(decodeMeta(rows[0]?.meta ?? null), some[index] ?? {})
+    }
+  }
+})
+
+test('texts that share a half of a pair share no more than what is before it', () => {
+  assert.equal(commonPrefix(['a😀', 'a😁']), 1)
+  assert.equal(commonPrefix(['ab', 'ab']), 2)
+  assert.equal(commonPrefix(['', 'ab']), 0)
 })
 
 test('nothing is done when there is nothing to insert', async (t) => {

@@ -203,11 +203,11 @@ async function readJobs(rows: Rows): Promise<Pick<Dumps, 'jobs' | 'attempts' | '
     finished: boolean
     orphaned: boolean
   }>(
-    `select ${columns}, meta -> 'origin' as origin, false as finished,
+    `select ${columns}, meta::json -> 'origin' as origin, false as finished,
        state = 'executing' and not exists (select from millrace.process p
          where p.id = j.process_id and p.expires_at > clock_timestamp()) as orphaned
      from millrace.job j
-     union all select ${columns}, meta -> 'origin', true, false from millrace.job_history`,
+     union all select ${columns}, meta::json -> 'origin', true, false from millrace.job_history`,
   )
   const attempts = await rows<{ job_id: string; attempt: number; token: string; outcome: string }>(
     'select job_id, attempt, token, outcome from millrace.job_attempt order by job_id, attempt',

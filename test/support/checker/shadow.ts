@@ -70,7 +70,7 @@ begin
   values (case when tg_table_name = 'job' then 'job' else 'history' end, lower(tg_op), now_row.id, now_row.kind,
     old_state, new_state, now_row.attempt, now_row.max_attempts, now_row.crashes, now_row.token, old_claim,
     exists (select from millrace.process p where p.id = old_holder and p.expires_at > clock_timestamp()),
-    now_row.meta -> 'origin', now_row.scheduled_at, now_row.attempted_at);
+    now_row.meta::json -> 'origin', now_row.scheduled_at, now_row.attempted_at);
   return null;
 end $$;
 create trigger observed after insert or update or delete on millrace.job
