@@ -115,7 +115,8 @@ module.exports = {
     },
     {
       name: 'apps-use-public-entries',
-      comment: "an app imports 'millrace', 'millrace/postgres' or 'millrace/testing', as users do",
+      comment:
+        "an app imports 'millrace', 'millrace/kafka', 'millrace/postgres' or 'millrace/testing', as users do",
       severity: 'error',
       from: { path: '^apps/' },
       to: {
@@ -125,10 +126,14 @@ module.exports = {
     },
     {
       name: 'apps-import-no-inner-file',
-      comment: "an app imports 'millrace', 'millrace/postgres' or 'millrace/testing', as users do",
+      comment:
+        "an app imports 'millrace', 'millrace/kafka', 'millrace/postgres' or 'millrace/testing', as users do",
       severity: 'error',
       from: { path: '^apps/' },
-      to: { path: '^src/', pathNot: ['^src/index\\.ts$', '^src/(postgres|testing)/index\\.ts$'] },
+      to: {
+        path: '^src/',
+        pathNot: ['^src/index\\.ts$', '^src/(kafka|postgres|testing)/index\\.ts$'],
+      },
     },
     {
       name: 'no-cycles',

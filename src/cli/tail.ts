@@ -26,6 +26,8 @@ interface Cursor {
   readonly topic: string
   readonly partition: number
   offset: bigint
+  /** Why it could not be read, the last time. */
+  unavailable?: string | undefined
   /** Where this ends without `follow`. */
   readonly until: bigint
 }
@@ -79,15 +81,20 @@ async function topicsOf(log: Log, { topic }: TailOptions): Promise<readonly Topi
 
 async function addCursors(
   log: Log,
-  { partition: only }: TailOptions,
+  { partition: only, onNotice }: TailOptions,
   topics: readonly Topic[],
   cursors: Map<string, Cursor>,
   from: Place,
 ): Promise<void> {
   for (const { id, name } of topics) {
-    for (const { partition, start, end } of await log.offsets(id)) {
+    for (const { partition, start, end, unavailable } of await log.offsets(id)) {
       const key = `${id}/${partition}`
       if (cursors.has(key) || (only !== undefined && only !== partition)) continue
+      // Looked at again by a tail that follows.
+      if (unavailable !== undefined) {
+        onNotice(`${name}/${partition} cannot be read just now: ${unavailable}`)
+        continue
+      }
       const offset = await firstOffset(log, id, partition, { start, end }, from)
       cursors.set(key, { topicId: id, topic: name, partition, offset, until: end })
     }
@@ -130,7 +137,14 @@ async function readOnce(
       const result = results[index]
       if (result === undefined) continue
       const place = `${cursor.topic}/${cursor.partition}`
-      if (result.outOfRange === 'unknown-partition') {
+      if (result.unavailable !== undefined && cursor.unavailable === undefined) {
+        onNotice(`${place} cannot be read just now, trying again: ${result.unavailable}`)
+      }
+      cursor.unavailable = result.unavailable
+      if (result.corrupt !== undefined) {
+        onNotice(`${place}: ${result.corrupt.reason}; its later records are left out`)
+        cursors.delete(`${cursor.topicId}/${cursor.partition}`)
+      } else if (result.outOfRange === 'unknown-partition') {
         onNotice(`${place} is gone: the topic was deleted`)
         cursors.delete(`${cursor.topicId}/${cursor.partition}`)
       } else if (result.outOfRange !== undefined) {

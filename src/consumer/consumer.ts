@@ -11,6 +11,7 @@ import { Fetcher } from './fetcher.ts'
 import { skip, type HandlerDefinition, type HandlerEnvironment } from './handler.ts'
 import { Ownership } from './ownership.ts'
 import { PartitionConsumer } from './partition-consumer.ts'
+import { PositionHints } from './position-hints.ts'
 import type { BoundHandler, Step } from './step.ts'
 
 /** Options of {@link Consumer}. */
@@ -33,6 +34,7 @@ export class Consumer {
   readonly #options: ConsumerOptions
   readonly #fetcher: Fetcher
   readonly #ownerships: readonly Ownership[]
+  readonly #hints: PositionHints[] = []
 
   constructor(options: ConsumerOptions) {
     this.#options = options
@@ -44,6 +46,7 @@ export class Consumer {
   async start(): Promise<void> {
     const { applications, pool } = this.#options
     this.#fetcher.start()
+    for (const hints of this.#hints) hints.start()
     for (const ownership of this.#ownerships) ownership.start()
     for (const { name } of applications) await wake(pool, 'owners', name)
   }
@@ -51,6 +54,7 @@ export class Consumer {
   /** Finishes the batches at hand and gives the partitions back; with `now`, rolls the batches back instead. */
   async stop(options: { readonly now?: boolean } = {}): Promise<void> {
     await Promise.all(this.#ownerships.map((ownership) => ownership.stop(options)))
+    await Promise.all(this.#hints.map((hints) => hints.stop()))
     await this.#fetcher.stop()
   }
 
@@ -69,6 +73,8 @@ export class Consumer {
     const backPressure = makesJobs
       ? new BackPressure({ core, pool, application: application.name, ...options.backlog })
       : undefined
+    const hints = new PositionHints({ core, log, application: application.name })
+    this.#hints.push(hints)
     const environment: Omit<BatchEnvironment, 'onWaiting' | 'processId'> = {
       core,
       pool,
@@ -101,6 +107,7 @@ export class Consumer {
           position,
           environment: { ...environment, processId },
           backPressure,
+          hints,
         }),
     })
   }

@@ -14,6 +14,7 @@ export interface FetcherOptions {
 interface Waiting {
   readonly request: ReadRequest
   readonly resolve: (result: ReadResult) => void
+  readonly onUnavailable: (reason: string) => void
 }
 
 /**
@@ -55,10 +56,15 @@ export class Fetcher {
 
   /**
    * The next records of a partition, as soon as there are any, or holes to step over, or the position turns out to be
-   * outside of the log.
+   * outside of the log, or what stands there can never be read. `onUnavailable` is told, again and again, while the
+   * partition cannot be read.
    * @throws the signal's reason when it is aborted first.
    */
-  next(request: ReadRequest, signal: AbortSignal): Promise<ReadResult> {
+  next(
+    request: ReadRequest,
+    signal: AbortSignal,
+    onUnavailable: (reason: string) => void = () => {},
+  ): Promise<ReadResult> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(abortReason(signal))
@@ -66,6 +72,7 @@ export class Fetcher {
       }
       const waiting: Waiting = {
         request,
+        onUnavailable,
         resolve: (result) => {
           signal.removeEventListener('abort', onAbort)
           resolve(result)
@@ -86,12 +93,14 @@ export class Fetcher {
     if (asked.length === 0) return undefined
     const results = await this.#log.read(
       asked.map(({ request }) => request),
-      { signal },
+      // Nobody is kept waiting by somebody else's partition: what is on its way is found by the next turn.
+      { signal, wait: false },
     )
     if (this.#failing) this.#core.logger.info({}, 'the log can be read again')
     this.#failing = false
     for (const [index, waiting] of asked.entries()) {
       const result = results[index]
+      if (result?.unavailable !== undefined) waiting.onUnavailable(result.unavailable)
       if (result === undefined || !hasNews(waiting.request, result)) continue
       if (this.#waiting.delete(waiting)) waiting.resolve(result)
     }

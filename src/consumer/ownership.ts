@@ -205,8 +205,13 @@ export class Ownership {
     const { log, application } = this.#options
     const { start } = application.options
     const ranges = await log.offsets(topic.id)
+    // One that nobody can say anything of just now gets its position as soon as somebody can.
+    const known = partitions.filter(
+      (partition) =>
+        ranges.find((range) => range.partition === partition)?.unavailable === undefined,
+    )
     return Promise.all(
-      partitions.map(async (partition) => {
+      known.map(async (partition) => {
         const found = ranges.find((r) => r.partition === partition)
         const range = found ?? { partition, start: 0n, end: 0n }
         // Partitions added later begin at their start: what was written to them meanwhile is new to everybody.

@@ -1,5 +1,6 @@
 import { StopReason } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
+import type { LogFields } from '../core/logger.ts'
 import { describeError } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
 import type { Log, ReadResult } from '../log/port.ts'
@@ -8,8 +9,9 @@ import { Batch } from './batch.ts'
 import type { BatchEnvironment } from './batch-environment.ts'
 import type { Fetcher } from './fetcher.ts'
 import { haltPosition, type Finding } from './gaps.ts'
+import type { PositionHints } from './position-hints.ts'
 import { noteWaiting, type OwnedPosition } from './positions.ts'
-import { checkSeam, findingOf } from './seam.ts'
+import { checkSeam, findingOf, type SeamReader } from './seam.ts'
 
 /** Options of {@link PartitionConsumer}. */
 export interface PartitionConsumerOptions {
@@ -20,7 +22,12 @@ export interface PartitionConsumerOptions {
   readonly environment: Omit<BatchEnvironment, 'onWaiting'>
   /** Undefined for an application that makes no jobs. */
   readonly backPressure: BackPressure | undefined
+  readonly hints: PositionHints
 }
+
+/** Errors of a log that cannot be asked just now. */
+const UNAVAILABLE: ReadonlySet<string> = new Set(['E_LOG_CONNECT', 'E_LOG_UNAVAILABLE'])
+const ASK_AGAIN_MS = 500
 
 /** How a partition's reading ended. */
 export type PartitionEnd =
@@ -46,6 +53,9 @@ export class PartitionConsumer {
   #waiting: string | null = null
   /** Whether a batch is under way. */
   #busy = false
+  /** Whether nothing is done but waiting for the log; and why the log does not give anything just now. */
+  #isReading = false
+  #unavailable: string | undefined
 
   constructor(options: PartitionConsumerOptions) {
     this.#options = options
@@ -58,7 +68,12 @@ export class PartitionConsumer {
 
   /** Starts reading; resolves when it has ended, never rejects. */
   start(): Promise<PartitionEnd> {
-    this.#running ??= this.#run()
+    this.#running ??= this.#run().then(async (end) => {
+      const { hints } = this.#options
+      if (end === 'lost') hints.forget(this.#position)
+      else await hints.last(this.#position)
+      return end
+    })
     return this.#running
   }
 
@@ -74,6 +89,7 @@ export class PartitionConsumer {
 
   /** Ends at once. What a transaction has not committed is rolled back. */
   async abandon(): Promise<void> {
+    this.#options.hints.forget(this.#position)
     this.#draining.abort(new StopReason())
     this.#abandoned.abort(new StopReason())
     await this.#running
@@ -83,7 +99,7 @@ export class PartitionConsumer {
     const { core, environment } = this.#options
     const { application, topic, partition } = this.#position
     try {
-      const finding = await checkSeam(this.#options.log, this.#position, this.#draining.signal)
+      const finding = await checkSeam(this.#seamReader(), this.#position)
       return finding === undefined ? await this.#read() : await this.#halt(finding)
     } catch (error) {
       if (this.#abandoned.signal.aborted && this.#busy) {
@@ -114,10 +130,12 @@ export class PartitionConsumer {
   }
 
   async #read(): Promise<PartitionEnd> {
-    const { environment, backPressure } = this.#options
+    const { environment, backPressure, hints } = this.#options
+    hints.note(this.#position)
     let read = this.#next(this.#position.next)
     while (!this.#draining.signal.aborted) {
-      const result = await read
+      const ahead = read
+      const result = await this.#await(() => ahead)
       const finding = findingOf(this.#position, result)
       if (finding !== undefined) return this.#halt(finding)
       read = this.#next(result.nextOffset)
@@ -131,6 +149,7 @@ export class PartitionConsumer {
       )
       this.#busy = false
       this.#position = { ...this.#position, next }
+      hints.note(this.#position)
       backPressure?.added(jobs)
     }
     return 'drained'
@@ -143,10 +162,72 @@ export class PartitionConsumer {
     const read = fetcher.next(
       { topic, topicId, partition, offset, maxRecords: batchRecords, maxBytes: batchBytes },
       this.#draining.signal,
+      (reason) => this.#onUnavailable(reason),
     )
     // Read ahead and perhaps never awaited: a drain ends it.
     read.catch(() => {})
     return read
+  }
+
+  /** Waits for the log; says why, when it cannot give anything just now. */
+  async #await<T>(answer: () => Promise<T>): Promise<T> {
+    this.#isReading = true
+    if (this.#unavailable !== undefined) this.#say(this.#unavailable)
+    try {
+      return await answer()
+    } finally {
+      this.#isReading = false
+      if (this.#unavailable !== undefined) {
+        this.#unavailable = undefined
+        this.#say(null)
+        this.#log('info', {}, 'the partition can be read again')
+      }
+    }
+  }
+
+  /** Asks the log until it can say. */
+  async #available<T extends { readonly unavailable?: string }>(
+    ask: () => Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    const { clock } = this.#options.core
+    return this.#await(async () => {
+      for (;;) {
+        try {
+          const answer = await ask()
+          if (answer?.unavailable === undefined) return answer
+          this.#onUnavailable(answer.unavailable)
+        } catch (error) {
+          if (!isMillraceError(error) || !UNAVAILABLE.has(error.code)) throw error
+          this.#onUnavailable(error.message)
+        }
+        await clock.sleep(ASK_AGAIN_MS, { signal: this.#draining.signal })
+      }
+    })
+  }
+
+  /** While a batch is under way, what that waits for is more to the point. */
+  #onUnavailable(reason: string): void {
+    if (this.#unavailable === undefined) {
+      this.#log('warn', { reason }, 'the partition cannot be read just now; trying again')
+    }
+    this.#unavailable = reason
+    if (this.#isReading) this.#say(reason)
+  }
+
+  /** The log as the look at the seam asks it: again and again, until it can say. */
+  #seamReader(): SeamReader {
+    const { log } = this.#options
+    const { topic, topicId, partition } = this.#position
+    const { signal } = this.#draining
+    return {
+      offsets: () =>
+        this.#available(async () => (await log.offsets(topicId, { partitions: [partition] }))[0]),
+      record: async (offset) => {
+        const request = { topic, topicId, partition, offset, maxRecords: 1 }
+        const seen = await this.#available(async () => (await log.read([request], { signal }))[0])
+        return seen?.records[0]
+      },
+    }
   }
 
   async #halt(finding: Finding): Promise<PartitionEnd> {
@@ -155,6 +236,11 @@ export class PartitionConsumer {
     const { epoch } = this.#position
     await haltPosition({ core, pool }, this.#position, finding, { processId, epoch })
     return 'halted'
+  }
+
+  #log(level: 'info' | 'warn', fields: LogFields, message: string): void {
+    const { application, topic, partition } = this.#position
+    this.#options.core.logger[level]({ application, topic, partition, ...fields }, message)
   }
 
   #say(reason: string | null): void {

@@ -37,7 +37,7 @@ export interface ConsumerSummary {
   readonly generation: number
   /** The next record to read. */
   readonly position: bigint
-  /** End of the partition; null when the topic is not there any more. */
+  /** End of the partition; null when the topic is not there any more, or its end cannot be said just now. */
   readonly end: bigint | null
   /** Records between position and end; holes count. Null when the end is not known. */
   readonly lag: bigint | null
@@ -107,7 +107,8 @@ export async function listConsumers(
   const ends = new Map<string, Map<number, bigint>>()
   for (const topicId of new Set(rows.map((row) => row.topic_id))) {
     const offsets = await log.offsets(topicId)
-    ends.set(topicId, new Map(offsets.map(({ partition, end }) => [partition, end])))
+    const known = offsets.filter(({ unavailable }) => unavailable === undefined)
+    ends.set(topicId, new Map(known.map(({ partition, end }) => [partition, end])))
   }
   const topicsNow = new Map<string, string | undefined>()
   for (const { topic, halted } of rows) {

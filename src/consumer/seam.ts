@@ -1,33 +1,32 @@
-import { throwIfAborted } from '../core/abort.ts'
-import type { Log, ReadResult } from '../log/port.ts'
+import type { LogRecord, PartitionOffsets, ReadResult } from '../log/port.ts'
 import type { Finding } from './gaps.ts'
 import type { OwnedPosition } from './positions.ts'
 import { hashOf } from './record-hash.ts'
+
+/** What the look at the seam asks of one partition. */
+export interface SeamReader {
+  /** How far it reaches; undefined when it is gone. */
+  offsets(): Promise<PartitionOffsets | undefined>
+  /** The first record at or after `offset`, if there is one. */
+  record(offset: bigint): Promise<LogRecord | undefined>
+}
 
 /**
  * Whether the log is still the one this position was made in: the position lies within it, and the record last seen, if
  * it is still there, has the content it had. Nothing when all is well.
  */
 export async function checkSeam(
-  log: Log,
+  reader: SeamReader,
   position: OwnedPosition,
-  signal: AbortSignal,
 ): Promise<Finding | undefined> {
-  const { topic, topicId, partition, next, lastOffset, lastHash } = position
-  const range = (await log.offsets(topicId)).find((offsets) => offsets.partition === partition)
-  throwIfAborted(signal)
+  const { next, lastOffset, lastHash } = position
+  const range = await reader.offsets()
   if (range === undefined) return partitionGone(position)
   const outside = `position ${next} lies outside of the log, which has ${range.start} to ${range.appendOffset}`
   if (next < range.start) return purged(next, range.start, range.appendOffset, outside)
   if (next > range.appendOffset) return tailLost(next, range.start, range.appendOffset, outside)
   if (lastOffset === null || lastHash === null || lastOffset < range.start) return undefined
-  const [seen] = await log.read(
-    [{ topic, topicId, partition, offset: lastOffset, maxRecords: 1 }],
-    {
-      signal,
-    },
-  )
-  const record = seen?.records[0]
+  const record = await reader.record(lastOffset)
   // Taken away by compaction: nothing can be said about it.
   if (record === undefined || record.offset !== lastOffset) return undefined
   const foundHash = hashOf(record)

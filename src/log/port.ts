@@ -141,8 +141,14 @@ export interface Log {
   topic(name: string): Promise<Topic | undefined>
   /** All topics, by name. */
   topics(): Promise<readonly Topic[]>
-  /** How far each partition of a topic reaches, by partition; empty when there is no such topic (any more). */
-  offsets(topicId: string): Promise<readonly PartitionOffsets[]>
+  /**
+   * How far each partition of a topic reaches, by partition: all of them, or those that are named and exist. Empty when
+   * there is no such topic (any more).
+   */
+  offsets(
+    topicId: string,
+    options?: { readonly partitions?: readonly number[] },
+  ): Promise<readonly PartitionOffsets[]>
   /**
    * The earliest offset at or after which everything with a timestamp at or after `time` lies; the end of the visible log
    * when there is nothing of the kind.

@@ -96,8 +96,13 @@ export class TableLog implements Log {
     return findTopics(this.#db)
   }
 
-  async offsets(topicId: string): Promise<readonly PartitionOffsets[]> {
-    return isUuid(topicId) ? this.#unlessGone(() => findOffsets(this.#db, topicId)) : []
+  async offsets(
+    topicId: string,
+    { partitions }: { readonly partitions?: readonly number[] } = {},
+  ): Promise<readonly PartitionOffsets[]> {
+    if (!isUuid(topicId)) return []
+    const all = await this.#unlessGone(() => findOffsets(this.#db, topicId))
+    return all.filter(({ partition }) => partitions?.includes(partition) ?? true)
   }
 
   async offsetAt(topicId: string, partition: number, time: Date): Promise<bigint> {

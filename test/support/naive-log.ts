@@ -39,7 +39,7 @@ export function naiveLog(log: Log, pool: pg.Pool): Log {
     deleteTopic: (name) => log.deleteTopic(name),
     topic: (name) => log.topic(name),
     topics: () => log.topics(),
-    offsets: (topicId) => log.offsets(topicId),
+    offsets: (topicId, options) => log.offsets(topicId, options),
     offsetAt: (topicId, partition, time) => log.offsetAt(topicId, partition, time),
     read: (requests) => Promise.all(requests.map(readNaively)),
     onAppend: (listener) => log.onAppend(listener),

@@ -189,7 +189,9 @@ test('what a handler inserts outside a transaction has the job as its cause', as
   await bed.work([parent])
   const id = await bed.insert(parent, {})
   await bed.untilState(id, 'completed')
-  const { rows } = await bed.pool.query(`select meta::json as meta from millrace.job where kind = 'child'`)
+  const { rows } = await bed.pool.query(
+    `select meta::json as meta from millrace.job where kind = 'child'`,
+  )
   assert.deepEqual(rows, [{ meta: { correlationId: id, causationId: id } }])
 })
 

@@ -1,0 +1,389 @@
+import { StopReason } from '../core/abort.ts'
+import { backoffMs } from '../core/backoff.ts'
+import type { Core } from '../core/core.ts'
+import { createLoop, type Loop } from '../core/loop.ts'
+import { BrokerFetcher } from './broker-fetcher.ts'
+import { keyOf, type Buffers } from './buffers.ts'
+import type { Broker, Cluster } from './cluster.ts'
+import type { Connections } from './connections.ts'
+import type { FetchAsk, FetchedPartition } from './fetch-api.ts'
+import type { Asked, Demand, Outcome, PartitionBuffer } from './partition-buffer.ts'
+import type { Offsets } from './offsets.ts'
+import { errorName, KAFKA_ERROR } from './protocol.ts'
+import { Segment } from './segment.ts'
+
+/** Options of {@link Fetching}. */
+export interface FetchingOptions {
+  readonly core: Core
+  readonly cluster: Cluster
+  readonly connections: Connections
+  readonly offsets: Offsets
+  readonly buffers: Buffers
+  /** Most bytes that are fetched and not yet read, over all partitions. */
+  readonly maxBufferedBytes: number
+  /** Most bytes that one batch of records may decompress to. */
+  readonly maxBatchBytes: number
+  /** Told when there may be something new to read of a topic. */
+  readonly onNews: (topicId: string) => void
+}
+
+/** Most bytes of one partition in an answer: what brokers allow a batch to have, unless told otherwise. */
+const PARTITION_BYTES = 1_048_576
+const LEAST_PARTITION_BYTES = 65_536
+/** Most bytes of one answer. */
+const ANSWER_BYTES = 8_388_608
+/** A partition with more than this at hand is not watched, nor one that nobody has read for so many milliseconds. */
+const WATCHED_BYTES = 524_288
+const WATCHED_MS = 3_000
+/** How often in a row a leader may send nothing of what it has before that counts as trouble. */
+const MAX_UNSERVED = 8
+/** After so many milliseconds without an answer, it is asked who leads the partition by now. */
+const LATE_MS = 1_000
+const TICK_MS = 500
+/** Time between two looks at who leads what is read, in milliseconds. */
+const LOOK_MS = 5_000
+const BACKOFF = { baseMs: 50, maxMs: 2_000 }
+
+/**
+ * Brings what is wanted of partitions from their leaders into the buffers. Whatever goes wrong concerns one partition: its
+ * leader is looked for again with back-off, and its readers are told when it lasts. No error of one reaches the others.
+ */
+export class Fetching {
+  readonly #options: FetchingOptions
+  readonly #fetchers = new Map<number, BrokerFetcher>()
+  readonly #ticks: Loop
+  readonly #stopping = new AbortController()
+  #lastLook = 0
+
+  constructor(options: FetchingOptions) {
+    this.#options = options
+    this.#ticks = createLoop({
+      clock: options.core.clock,
+      intervalMs: TICK_MS,
+      turn: () => this.#tick(),
+      onError: (error) => options.core.logger.debug({ error }, 'no broker says who leads what'),
+    })
+    this.#ticks.start()
+  }
+
+  /** Wants what is at an offset: for somebody, or only because somebody will soon. */
+  demand(
+    buffer: PartitionBuffer,
+    offset: bigint,
+    { ahead = false }: { readonly ahead?: boolean } = {},
+  ): Demand {
+    const known = buffer.demands.get(offset)
+    if (known !== undefined && (ahead || !known.ahead)) return known
+    const demand: Demand = { offset, since: this.#now(), ahead, waiters: [] }
+    if (ahead && buffer.asked?.demand.offset === offset) return demand
+    buffer.demands.set(offset, demand)
+    this.#schedule(buffer)
+    return demand
+  }
+
+  /** Wants to know of what comes at the end of the log. */
+  watch(buffer: PartitionBuffer, end: bigint): void {
+    buffer.end = end
+    const leader = this.#options.cluster.leader(buffer.topicId, buffer.partition)
+    if ('broker' in leader) this.#fetcher(leader.broker).watch()
+  }
+
+  /** Ends the fetching. Resolves when the last answers are there, or their connections closed. */
+  async close(): Promise<void> {
+    this.#stopping.abort(new StopReason('the log was closed'))
+    await this.#ticks.stop()
+    await Promise.all([...this.#fetchers.values()].map((fetcher) => fetcher.stop()))
+  }
+
+  #now(): number {
+    return this.#options.core.clock.monotonicMs()
+  }
+
+  /** Sends what is wanted of a partition on its way. */
+  #schedule(buffer: PartitionBuffer): void {
+    if (buffer.recovering || buffer.asked !== undefined || buffer.demands.size === 0) return
+    const leader = this.#options.cluster.leader(buffer.topicId, buffer.partition)
+    if ('broker' in leader) this.#fetcher(leader.broker).fetch()
+    else void this.#recover(buffer, 'unavailable' in leader ? leader.unavailable : undefined)
+  }
+
+  #fetcher(broker: Broker): BrokerFetcher {
+    const known = this.#fetchers.get(broker.id)
+    if (known !== undefined && known.isAt(broker)) return known
+    void known?.stop()
+    const { core, connections } = this.#options
+    const fetcher = new BrokerFetcher({
+      core,
+      broker,
+      connections,
+      demands: () => this.#pickDemands(broker.id),
+      watches: () => this.#pickWatches(broker.id),
+      fetched: (asked, parts) => this.#fetched(asked, parts),
+      watched: (watches, parts) => this.#watched(watches, parts),
+      failed: (asked, error) => this.#failed(broker, asked, error),
+    })
+    this.#fetchers.set(broker.id, fetcher)
+    return fetcher
+  }
+
+  *#led(brokerId: number): Generator<{ buffer: PartitionBuffer; epoch: number }> {
+    for (const buffer of this.#options.buffers) {
+      if (buffer.recovering) continue
+      const leader = this.#options.cluster.leader(buffer.topicId, buffer.partition)
+      if ('broker' in leader && leader.broker.id === brokerId) yield { buffer, epoch: leader.epoch }
+    }
+  }
+
+  /** What a broker is asked about next, and how much it may send. */
+  #pickDemands(brokerId: number): { asked: Map<PartitionBuffer, Asked>; maxBytes: number } {
+    const { maxBufferedBytes } = this.#options
+    const { room } = this.#options.buffers
+    const asked = new Map<PartitionBuffer, Asked>()
+    const led = [...this.#led(brokerId)].filter(
+      ({ buffer }) => buffer.demands.size > 0 && buffer.asked === undefined,
+    )
+    // The broker fills its answer in the order of the request: who has waited longest comes first.
+    led.sort((a, b) => a.buffer.lastFetched - b.buffer.lastFetched)
+    for (const { buffer, epoch } of led) {
+      const wanted = [...buffer.demands.values()]
+      const demand = wanted.find(({ ahead }) => !ahead) ?? wanted[0]
+      if (demand === undefined) continue
+      buffer.demands.delete(demand.offset)
+      // What nobody waits for yet is left when memory is short.
+      if (demand.ahead && room < maxBufferedBytes / 4) continue
+      const ask = this.#askFor(buffer, demand.offset, epoch)
+      const one: Asked = { demand, ask, brokerId, since: this.#now() }
+      buffer.asked = one
+      asked.set(buffer, one)
+    }
+    return { asked, maxBytes: clamp(room, PARTITION_BYTES, ANSWER_BYTES) }
+  }
+
+  #pickWatches(brokerId: number): { asks: Map<PartitionBuffer, FetchAsk>; maxBytes: number } {
+    const { room } = this.#options.buffers
+    const asks = new Map<PartitionBuffer, FetchAsk>()
+    const now = this.#now()
+    for (const { buffer, epoch } of this.#led(brokerId)) {
+      const { end, lastRead } = buffer
+      if (end === undefined || now - lastRead > WATCHED_MS || buffer.unread > WATCHED_BYTES)
+        continue
+      buffer.watched = end
+      asks.set(buffer, this.#askFor(buffer, end, epoch))
+    }
+    return { asks, maxBytes: clamp(room, PARTITION_BYTES, ANSWER_BYTES) }
+  }
+
+  #askFor(
+    { topicId, partition, unserved }: PartitionBuffer,
+    offset: bigint,
+    leaderEpoch: number,
+  ): FetchAsk {
+    const share = Math.floor(
+      this.#options.maxBufferedBytes / Math.max(1, this.#options.buffers.size),
+    )
+    const fair = clamp(share, LEAST_PARTITION_BYTES, PARTITION_BYTES)
+    const maxBytes = fair * 2 ** Math.min(unserved, MAX_UNSERVED)
+    return { topicId, partition, offset, leaderEpoch, maxBytes }
+  }
+
+  #fetched(
+    asked: ReadonlyMap<PartitionBuffer, Asked>,
+    parts: ReadonlyMap<string, FetchedPartition>,
+  ): void {
+    for (const [buffer, one] of asked) {
+      // Given up meanwhile, for another leader.
+      if (buffer.asked !== one) continue
+      buffer.asked = undefined
+      const part = parts.get(keyOf(buffer.topicId, buffer.partition))
+      if (part === undefined) this.#putBack(buffer, one.demand)
+      else this.#answered(buffer, one, part)
+      this.#schedule(buffer)
+    }
+    this.#options.buffers.evict()
+  }
+
+  #answered(buffer: PartitionBuffer, { demand, ask }: Asked, part: FetchedPartition): void {
+    switch (part.error) {
+      case KAFKA_ERROR.none:
+        buffer.lastFetched = this.#now()
+        if (this.#keep(buffer, ask.offset, part)) this.#settle(buffer, demand, 'news')
+        else if (ask.offset >= part.lastStableOffset) {
+          this.watch(buffer, ask.offset)
+          this.#settle(buffer, demand, 'end')
+        } else this.#unserved(buffer, demand)
+        return
+      case KAFKA_ERROR.offsetOutOfRange:
+        void this.#outOfRange(buffer, demand)
+        return
+      default:
+        this.#putBack(buffer, demand)
+        void this.#recover(buffer, `its leader says ${errorName(part.error)}`)
+    }
+  }
+
+  #watched(
+    watches: ReadonlyMap<PartitionBuffer, FetchAsk>,
+    parts: ReadonlyMap<string, FetchedPartition> | undefined,
+  ): void {
+    for (const [buffer, { offset }] of watches) {
+      if (buffer.watched === offset) buffer.watched = undefined
+      const part = parts?.get(keyOf(buffer.topicId, buffer.partition))
+      if (part?.error !== KAFKA_ERROR.none) {
+        // Whoever reads there asks, and learns what it is.
+        if (buffer.end === offset) buffer.end = undefined
+        continue
+      }
+      buffer.trouble = undefined
+      if (buffer.end !== offset || part.records.length === 0) continue
+      const isNews = this.#keep(buffer, offset, part)
+      const { offset: next } = buffer.ahead(offset)
+      buffer.end = isNews && next >= part.lastStableOffset ? next : undefined
+      if (isNews) this.#options.onNews(buffer.topicId)
+    }
+    this.#options.buffers.evict()
+  }
+
+  /** There is something, but it was not sent: others filled the answer, or it is larger than what was asked for. */
+  #unserved(buffer: PartitionBuffer, demand: Demand): void {
+    buffer.unserved += 1
+    this.#putBack(buffer, demand)
+    if (buffer.unserved < MAX_UNSERVED) return
+    void this.#recover(buffer, 'its leader sends nothing of what it says it has')
+  }
+
+  /** Keeps what was fetched from an offset; gives whether there is something to read there now. */
+  #keep(buffer: PartitionBuffer, offset: bigint, part: FetchedPartition): boolean {
+    buffer.bounds = { start: part.logStart, end: part.lastStableOffset }
+    if (part.records.length === 0) return false
+    const { maxBatchBytes } = this.#options
+    return buffer.add(new Segment(offset, part.records, part.aborted, maxBatchBytes))
+  }
+
+  #settle(buffer: PartitionBuffer, demand: Demand, outcome: Outcome): void {
+    buffer.trouble = undefined
+    buffer.unserved = 0
+    for (const waiter of demand.waiters.splice(0)) waiter(outcome)
+    if (outcome === 'end') return
+    for (const other of buffer.demands.values()) {
+      if (!buffer.has(other.offset)) continue
+      buffer.demands.delete(other.offset)
+      for (const waiter of other.waiters.splice(0)) waiter(outcome)
+    }
+    this.#options.onNews(buffer.topicId)
+  }
+
+  #putBack(buffer: PartitionBuffer, demand: Demand): void {
+    demand.waiters.push(...(buffer.demands.get(demand.offset)?.waiters ?? []))
+    buffer.demands.set(demand.offset, demand)
+  }
+
+  #failed(broker: Broker, asked: ReadonlyMap<PartitionBuffer, Asked>, error: unknown): void {
+    for (const [buffer, one] of asked) {
+      if (buffer.asked !== one) continue
+      buffer.asked = undefined
+      this.#putBack(buffer, one.demand)
+      const text = error instanceof Error ? error.message : String(error)
+      void this.#recover(buffer, `its leader ${nameOf(broker)} cannot be reached: ${text}`)
+    }
+  }
+
+  /** Below the start, or behind the end: the fetch does not say which. */
+  async #outOfRange(buffer: PartitionBuffer, demand: Demand): Promise<void> {
+    const { topicId, partition } = buffer
+    const { offset } = demand
+    const [range] = await this.#options.offsets.ranges(topicId, [partition]).catch(() => [])
+    if (range === undefined || range.unavailable !== undefined) {
+      this.#putBack(buffer, demand)
+      await this.#recover(buffer, range?.unavailable)
+      return
+    }
+    const { start, end, appendOffset } = range
+    if (offset >= start && offset <= appendOffset) {
+      // It has come into range, or the leader was not yet ready to say.
+      this.#putBack(buffer, demand)
+      await this.#recover(buffer, 'its leader says OFFSET_OUT_OF_RANGE of an offset that it has')
+      return
+    }
+    buffer.judge(offset, offset < start ? 'before-start' : 'behind-end', { start, end })
+    this.#settle(buffer, demand, 'news')
+  }
+
+  /** Looks for the leader again, after a while that grows; then goes on with what is wanted. */
+  async #recover(buffer: PartitionBuffer, reason: string | undefined): Promise<void> {
+    if (buffer.recovering) return
+    buffer.recovering = true
+    const { core, cluster } = this.#options
+    const { signal } = this.#stopping
+    const { topicId, partition } = buffer
+    let why = reason
+    while (buffer.demands.size > 0) {
+      try {
+        if (why !== undefined) {
+          const failures = buffer.fail(why, this.#now())
+          await core.clock.sleep(backoffMs(failures, core.random, BACKOFF), { signal })
+        }
+        const view = await cluster.topic({ id: topicId })
+        if (view?.partitions[partition] === undefined) this.#gone(buffer)
+        break
+      } catch (error) {
+        if (signal.aborted) return
+        why = (error as Error).message
+      }
+    }
+    buffer.recovering = false
+    if (!signal.aborted) this.#schedule(buffer)
+  }
+
+  /** No broker knows the topic, or it has fewer partitions. */
+  #gone(buffer: PartitionBuffer): void {
+    for (const demand of buffer.demands.values()) {
+      buffer.demands.delete(demand.offset)
+      buffer.judge(demand.offset, 'unknown-partition')
+      this.#settle(buffer, demand, 'news')
+    }
+  }
+
+  async #tick(): Promise<undefined> {
+    const { buffers, cluster } = this.#options
+    const now = this.#now()
+    const active = buffers.sweep(now)
+    let late = false
+    for (const buffer of buffers) {
+      const { asked } = buffer
+      if (asked === undefined || now - asked.since < LATE_MS) continue
+      late = true
+      const seconds = Math.round((now - asked.since) / 1_000)
+      buffer.trouble = {
+        since: buffer.trouble?.since ?? asked.since,
+        reason: `its leader, broker ${asked.brokerId}, has not answered for ${seconds} s`,
+        failures: buffer.trouble?.failures ?? 0,
+      }
+    }
+    if (active.size === 0 || (!late && now - this.#lastLook < LOOK_MS)) return undefined
+    this.#lastLook = now
+    await cluster.look({ ids: active })
+    this.#leaveOldLeaders()
+    return undefined
+  }
+
+  /** Those who wait for a broker that leads no more ask the new one. */
+  #leaveOldLeaders(): void {
+    for (const buffer of this.#options.buffers) {
+      const { asked } = buffer
+      if (asked === undefined) continue
+      const leader = this.#options.cluster.leader(buffer.topicId, buffer.partition)
+      if ('broker' in leader && leader.broker.id === asked.brokerId) continue
+      buffer.asked = undefined
+      this.#putBack(buffer, asked.demand)
+      this.#schedule(buffer)
+    }
+  }
+}
+
+function nameOf({ id, host, port }: Broker): string {
+  return `broker ${id} (${host}:${port})`
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, value))
+}

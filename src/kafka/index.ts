@@ -1,0 +1,2 @@
+export type { Compression } from './codecs.ts'
+export { kafka, type KafkaLogin, type KafkaOptions, type Secret } from './kafka.ts'

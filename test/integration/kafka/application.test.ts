@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Admin } from '@platformatic/kafka'
+import { z } from 'zod'
+import { toJob } from '../../../src/bridge/to-job.ts'
+import { application } from '../../../src/consumer/application.ts'
+import { listConsumers } from '../../../src/consumer/queries.ts'
+import { foreign } from '../../../src/events/foreign.ts'
+import { job } from '../../../src/jobs/job.ts'
+import { kafka } from '../../../src/kafka/kafka.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { testDatabase } from '../../support/database.ts'
+import { sharedKafka } from '../../support/kafka.ts'
+import { running, settled } from '../../support/millrace.ts'
+import { eventually } from '../../support/wait.ts'
+
+const COUNT = 1_000
+
+test('an application reads Kafka, and Kafka’s own tools see how far it is', async (t) => {
+  const { brokers } = await sharedKafka()
+  const { url } = await testDatabase(t)
+  const handled: number[] = []
+  const remember = job('remember', {
+    args: z.object({ n: z.int() }),
+    handle: ({ n }) => void handled.push(n),
+  })
+  const sale = foreign('tills', { schema: z.object({ n: z.int() }) })
+  const millrace = await running(t, {
+    database: url,
+    log: kafka({ brokers }),
+    topics: { tills: { partitions: 3 } },
+    run: [
+      application('bookkeeping').on(
+        sale,
+        toJob(remember, ({ data }) => data),
+      ),
+    ],
+  })
+  const records = Array.from({ length: COUNT }, (_, n) => ({
+    topic: 'tills',
+    key: Buffer.from(`till-${n % 17}`),
+    value: Buffer.from(JSON.stringify({ n })),
+    headers: [],
+  }))
+  const appended = await millrace.log.append(records)
+  await settled(millrace)
+  assert.deepEqual(
+    handled.toSorted((a, b) => a - b),
+    Array.from({ length: COUNT }, (_, n) => n),
+  )
+  for (const { position, end, lag } of await listConsumers(millrace.database, millrace.log)) {
+    assert.deepEqual([position, lag], [end, 0n])
+  }
+  await millrace.stop()
+
+  const admin = new Admin({ clientId: 'lag-tool', bootstrapBrokers: [...brokers] })
+  cleanup(t, async () => admin.close())
+  const counts = Map.groupBy(appended, ({ partition }) => partition)
+  const seen = await eventually(async () => {
+    const [group] = await admin.listConsumerGroupOffsets({ groups: ['bookkeeping'] })
+    return group?.topics[0]?.partitions
+  })
+  assert.deepEqual(
+    seen?.map(({ partitionIndex, committedOffset }) => [partitionIndex, committedOffset]).sort(),
+    [0, 1, 2].map((partition) => [partition, BigInt(counts.get(partition)?.length ?? 0)]),
+  )
+})
