@@ -84,7 +84,7 @@ export class Buffers {
     const active = new Set<string>()
     for (const [key, buffer] of this.#all) {
       const idle = now - buffer.lastRead
-      buffer.drop((one) => idle > KEPT_MS || (idle > READ_MS && one.readTo >= one.next))
+      buffer.drop((one) => idle > KEPT_MS || (now - one.at > READ_MS && one.readTo >= one.next))
       if (idle > KEPT_MS) buffer.demands.clear()
       if (idle < KEPT_MS) active.add(buffer.topicId)
       else if (idle > KNOWN_MS && buffer.asked === undefined) this.#all.delete(key)

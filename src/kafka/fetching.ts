@@ -190,6 +190,8 @@ export class Fetching {
     asked: ReadonlyMap<PartitionBuffer, Asked>,
     parts: ReadonlyMap<string, FetchedPartition>,
   ): void {
+    // Before, so that what comes now is there until somebody had his turn to take it.
+    this.#options.buffers.evict()
     for (const [buffer, one] of asked) {
       // Given up meanwhile, for another leader.
       if (buffer.asked !== one) continue
@@ -199,7 +201,6 @@ export class Fetching {
       else this.#answered(buffer, one, part)
       this.#schedule(buffer)
     }
-    this.#options.buffers.evict()
   }
 
   #answered(buffer: PartitionBuffer, { demand, ask }: Asked, part: FetchedPartition): void {
@@ -225,6 +226,7 @@ export class Fetching {
     watches: ReadonlyMap<PartitionBuffer, FetchAsk>,
     parts: ReadonlyMap<string, FetchedPartition> | undefined,
   ): void {
+    this.#options.buffers.evict()
     for (const [buffer, { offset }] of watches) {
       if (buffer.watched === offset) buffer.watched = undefined
       const part = parts?.get(keyOf(buffer.topicId, buffer.partition))
@@ -240,7 +242,6 @@ export class Fetching {
       buffer.end = isNews && next >= part.lastStableOffset ? next : undefined
       if (isNews) this.#options.onNews(buffer.topicId)
     }
-    this.#options.buffers.evict()
   }
 
   /** There is something, but it was not sent: others filled the answer, or it is larger than what was asked for. */
@@ -256,7 +257,8 @@ export class Fetching {
     buffer.bounds = { start: part.logStart, end: part.lastStableOffset }
     if (part.records.length === 0) return false
     const { maxBatchBytes } = this.#options
-    return buffer.add(new Segment(offset, part.records, part.aborted, maxBatchBytes))
+    const { records, aborted } = part
+    return buffer.add(new Segment(offset, records, aborted, maxBatchBytes, this.#now()))
   }
 
   #settle(buffer: PartitionBuffer, demand: Demand, outcome: Outcome): void {

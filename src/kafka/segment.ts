@@ -50,6 +50,8 @@ export class Segment {
   readonly next: bigint
   /** Why what stands at `next` can never be read. */
   readonly corrupt: ReadResult['corrupt']
+  /** When it came, in milliseconds of the clock that only grows. */
+  readonly at: number
   /** Where the furthest reader is. */
   readTo: bigint
   readonly #bytes: Buffer
@@ -63,7 +65,9 @@ export class Segment {
     bytes: Buffer,
     aborted: readonly AbortedTransaction[],
     maxBatchBytes: number,
+    at: number,
   ) {
+    this.at = at
     const { headers, corrupt } = readBatchHeaders(bytes)
     const last = headers.at(-1)
     this.from = from

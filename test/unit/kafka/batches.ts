@@ -65,7 +65,7 @@ export function readAll(
   } = {},
 ): { records: LogRecord[]; next: bigint; corrupt: string | undefined } {
   const { from = 0n, aborted = [], maxBatchBytes = 1_000_000 } = options
-  const segment = new Segment(from, bytes, aborted, maxBatchBytes)
+  const segment = new Segment(from, bytes, aborted, maxBatchBytes, 0)
   const records: LogRecord[] = []
   let next = from
   for (;;) {

@@ -214,7 +214,7 @@ test('a read goes on where it stopped, by records and by bytes, for several read
       batch(values.slice(0, 10), { compression }),
       batch(values.slice(10), { compression, offset: 10n }),
     ])
-    const segment = new Segment(0n, fetched, [], 1_000_000)
+    const segment = new Segment(0n, fetched, [], 1_000_000, 0)
     const place = { topic: 't', topicId: 'id', partition: 0 }
     const readers = [3, 5, 10, 30].map((step) => ({ step, next: 0n, got: [] as LogRecord[] }))
     while (readers.some(({ next }) => next < 30n)) {
