@@ -1,5 +1,6 @@
 import { StopReason, TimeoutReason } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
+import { isThenable } from '../core/thenable.ts'
 import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import { decodeArgs } from '../jobs/args.ts'
 import type { AnyJobDefinition } from '../jobs/job.ts'
@@ -270,12 +271,4 @@ function isStale(error: unknown): boolean {
     // Ours can be looked at.
     return false
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  )
 }

@@ -23,8 +23,8 @@ function throwing(property: string, target: object): object {
   })
 }
 
-function having(property: string, value: unknown): object {
-  return Object.defineProperty({}, property, { value })
+function having(property: string, value: unknown, target: object = {}): object {
+  return Object.defineProperty(target, property, { value })
 }
 
 const bare: object = Object.create(null)
@@ -141,4 +141,24 @@ test('a promise of another make that settles twice ends its attempt once', async
   open()
   await eventually(() => running === 0)
   assert.equal(most, 2)
+})
+
+test('a promise that is a function is waited for', async (t) => {
+  const bed = await jobsBed(t)
+  let waited = false
+  const lazy = job('lazy', {
+    args: numbered,
+    handle: () => {
+      // A lazy query of some libraries runs when it is awaited.
+      const then = (resolve: () => void): void => {
+        waited = true
+        resolve()
+      }
+      return having('then', then, () => {}) as Promise<void>
+    },
+  })
+  await bed.work([lazy])
+  const id = await bed.insert(lazy, { n: 0 })
+  await bed.untilState(id, 'completed')
+  assert.equal(waited, true)
 })
