@@ -1,6 +1,5 @@
 import type { HandlerDefinition, PreparedRecord, RecordContext, Skip } from '../consumer/handler.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
-import { JobWaker } from '../jobs/wake.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import {
   millraceTransaction,
@@ -83,8 +82,7 @@ export function inTransaction<E extends ReceivedEvent<string, unknown>, P>(
 ): HandlerDefinition<E> {
   return {
     defaultName: undefined,
-    bind: (environment) => {
-      const env = { ...environment, waker: new JobWaker(environment) }
+    bind: (env) => {
       const sinks = new BatchSinks(env)
       const told = (event: E, context: RecordContext, tx: Transaction): ApplyContext =>
         applyContext(context, () => millraceTransaction(env, tx, causeOf(event), sinks.of(tx)))

@@ -72,7 +72,7 @@ export interface WriterEnvironment {
   readonly core: Core
   readonly pool: Pool
   readonly log: Log
-  readonly waker: JobWaker
+  readonly waker: Pick<JobWaker, 'wake'>
 }
 
 /** Writes into `sink`; everything it writes has the same cause. */

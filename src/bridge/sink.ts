@@ -20,7 +20,7 @@ interface Environment {
   readonly core: Core
   readonly pool: Pool
   readonly log: Log
-  readonly waker: JobWaker
+  readonly waker: Pick<JobWaker, 'wake'>
 }
 
 /** What was written, and so whom to wake once it is committed. */

@@ -10,7 +10,6 @@ import { insertJobs } from '../jobs/insert.ts'
 import type { AnyJobDefinition, JobDefinition } from '../jobs/job.ts'
 import type { JobMeta } from '../jobs/meta.ts'
 import { newJob, type NewJob, type NewJobOptions } from '../jobs/new-job.ts'
-import { JobWaker } from '../jobs/wake.ts'
 
 /** Options of {@link toJob}; whatever is left out is the job's own. */
 export type ToJobOptions = Pick<NewJobOptions, 'queue' | 'priority' | 'maxAttempts' | 'scheduleIn'>
@@ -34,27 +33,24 @@ export function toJob<E extends ReceivedEvent<string, unknown>, I>(
   return {
     job,
     defaultName: job.kind,
-    bind: ({ core, pool }) => {
-      const waker = new JobWaker({ core, pool })
-      return {
-        disposition: 'jobs',
-        prepare(event: E, context): NewJob | Skip | Promise<NewJob | Skip> {
-          const make = (given: I | Skip): NewJob | Skip =>
-            isSkip(given)
-              ? given
-              : newJob(core, job, given, { ...options, meta: metaOf(event, context) })
-          const given = args(event, context)
-          return isThenable(given) ? Promise.resolve(given).then(make) : make(given)
-        },
-        async applyBatch(records, tx) {
-          const { wakes } = await insertJobs(
-            tx,
-            records.map(({ prepared }) => prepared as NewJob),
-          )
-          tx.afterCommit(() => waker.wake(wakes))
-        },
-      }
-    },
+    bind: ({ core, waker }) => ({
+      disposition: 'jobs',
+      prepare(event: E, context): NewJob | Skip | Promise<NewJob | Skip> {
+        const make = (given: I | Skip): NewJob | Skip =>
+          isSkip(given)
+            ? given
+            : newJob(core, job, given, { ...options, meta: metaOf(event, context) })
+        const given = args(event, context)
+        return isThenable(given) ? Promise.resolve(given).then(make) : make(given)
+      },
+      async applyBatch(records, tx) {
+        const { wakes } = await insertJobs(
+          tx,
+          records.map(({ prepared }) => prepared as NewJob),
+        )
+        tx.afterCommit(() => waker.wake(wakes))
+      },
+    }),
   }
 }
 

@@ -22,6 +22,8 @@ export interface ConsumerOptions {
   readonly heartbeat: Heartbeat
   readonly listener: Listener
   readonly applications: readonly Application[]
+  /** See {@link HandlerEnvironment}. */
+  readonly waker: HandlerEnvironment['waker']
   readonly codeVersion: string | null
   /** Time between two looks at who should own what, in milliseconds. Default 1,000. */
   readonly ownershipMs?: number
@@ -59,7 +61,7 @@ export class Consumer {
   }
 
   #ownership(application: Application): Ownership {
-    const { core, pool, log, heartbeat, listener, codeVersion, ownershipMs } = this.#options
+    const { core, pool, log, heartbeat, listener, waker, codeVersion, ownershipMs } = this.#options
     // The transaction must be over long before somebody else may take the partition.
     const options = {
       ...application.options,
@@ -68,7 +70,7 @@ export class Consumer {
         Math.floor(heartbeat.takeOverMs / 3),
       ),
     }
-    const handlers = bind(application, { core, pool, log, codeVersion })
+    const handlers = bind(application, { core, pool, log, waker, codeVersion })
     const makesJobs = [...handlers.values()].flat().some(({ run }) => run.disposition === 'jobs')
     const backPressure = makesJobs
       ? new BackPressure({ core, pool, application: application.name, ...options.backlog })
@@ -79,6 +81,7 @@ export class Consumer {
       core,
       pool,
       log,
+      waker,
       codeVersion,
       application: application.name,
       options,

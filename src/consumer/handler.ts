@@ -67,6 +67,10 @@ export interface HandlerEnvironment {
   readonly log: Log
   readonly pool: Pool
   readonly codeVersion: string | null
+  /** Tells the workers of jobs that were made, once they are committed; given by who knows the other side. */
+  readonly waker: {
+    wake(wakes: readonly { readonly queue: string; readonly place: number }[]): void
+  }
 }
 
 /** A handler as users define it: a plain value that can be imported anywhere, bound when its application starts. */
