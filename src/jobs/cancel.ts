@@ -1,3 +1,4 @@
+import { noteAction, type OrderedBy } from '../control/operator-action.ts'
 import type { Core } from '../core/core.ts'
 import { METRICS } from '../counts/counts.ts'
 import { plainArray } from '../postgres/array.ts'
@@ -9,6 +10,11 @@ import type { FinishHooks } from './finished.ts'
 import { KEPT_COLUMNS } from './history-columns.ts'
 import { orderTransaction } from './order-transaction.ts'
 import type { JobState } from './state.ts'
+
+/** Who orders something about jobs, and which jobs were asked for. */
+export interface JobOrder extends OrderedBy {
+  readonly filter: unknown
+}
 
 /** What became of each job that an operator's order named. */
 export interface OrderResult {
@@ -27,6 +33,7 @@ const IDS_PER_WAKE = 200
  * Cancels jobs. Those that wait are moved to the history at once, and `onFinished` is told in the same transaction. Those
  * that are executed have their signals aborted with a `CancelReason`; a handler that completes nevertheless has completed.
  * Finished jobs are left as they are.
+ * @param order who orders it, for the audit. Default: nobody is written down.
  */
 export async function cancelJobs(
   {
@@ -35,6 +42,7 @@ export async function cancelJobs(
     hooks = {},
   }: { readonly core: Core; readonly pool: Pool; readonly hooks?: FinishHooks },
   ids: readonly string[],
+  order?: JobOrder,
 ): Promise<OrderResult> {
   if (ids.length === 0) return { changed: [], asked: [], refused: [] }
   const result = await orderTransaction({ core, pool }, async (tx) => {
@@ -56,6 +64,8 @@ export async function cancelJobs(
       const { rows } = await tx.query<FinishedRow>(CANCEL_SQL, [plainArray(waiting)])
       await hooks.onFinished?.(tx, rows.map(decodeFinished))
     }
+    if (order !== undefined && locked.length > 0)
+      await noteAction(tx, { ...order, action: 'jobs.cancel', count: locked.length })
     const found = new Set(locked.map(({ id }) => id))
     const missing = ids.filter((id) => !found.has(id))
     const { rows: finished } = await tx.query<{ id: string; state: JobState }>(

@@ -5,7 +5,7 @@ import type { Queryable, Row } from '../postgres/queryable.ts'
 import { FINISHED_STATES, UNFINISHED_STATES, type JobState } from './state.ts'
 
 // What operators may order stands beside what they may ask.
-export { cancelJobs, type OrderResult } from './cancel.ts'
+export { cancelJobs, type JobOrder, type OrderResult } from './cancel.ts'
 export { retryJobs } from './retry.ts'
 
 /** A job as operators see it in a list. */

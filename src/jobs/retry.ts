@@ -1,9 +1,10 @@
+import { noteAction } from '../control/operator-action.ts'
 import type { Core } from '../core/core.ts'
 import { METRICS } from '../counts/counts.ts'
 import { plainArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import type { OrderResult } from './cancel.ts'
+import type { JobOrder, OrderResult } from './cancel.ts'
 import { keptColumns } from './history-columns.ts'
 import { orderTransaction } from './order-transaction.ts'
 import type { JobState } from './state.ts'
@@ -25,10 +26,12 @@ export interface RetryParts {
  *
  * Refused: `completed`, for its effects have happened (insert a new job to have them again); `available` and `executing`,
  * for there is nothing to do; `suspended`.
+ * @param order who orders it, for the audit. Default: nobody is written down.
  */
 export async function retryJobs(
   { core, pool, waker, onRetried }: RetryParts,
   ids: readonly string[],
+  order?: JobOrder,
 ): Promise<OrderResult> {
   if (ids.length === 0) return { changed: [], asked: [], refused: [] }
   return orderTransaction({ core, pool }, async (tx) => {
@@ -37,6 +40,8 @@ export async function retryJobs(
     ])
     const changed = new Set(rows.map(({ id }) => id))
     await onRetried?.(tx, [...changed])
+    if (order !== undefined && changed.size > 0)
+      await noteAction(tx, { ...order, action: 'jobs.retry', count: changed.size })
     const rest = ids.filter((id) => !changed.has(id))
     const { rows: known } = await tx.query<{ id: string; state: JobState }>(
       `/* millrace:job-states */ select id, state from millrace.job where id = any ($1::uuid[])

@@ -2,6 +2,7 @@ import {
   cancelJobs,
   getJob,
   retryJobs,
+  type JobOrder,
   type JobSummary,
   type OrderResult,
 } from '../../jobs/queries.ts'
@@ -11,7 +12,7 @@ import { confirmMany, CONFIRM_OPTIONS } from '../confirm.ts'
 import { withOperator } from '../connect.ts'
 import { CliError, usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
-import { DATABASE_OPTIONS, JSON_OPTION, WRITE_OPTIONS, type OptionSet } from '../options.ts'
+import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS, type OptionSet } from '../options.ts'
 import { chosenJobs, JOB_FILTER_OPTIONS, jobChoice, jobId, type JobChoice } from './job-filter.ts'
 
 /** Jobs of one transaction. */
@@ -20,7 +21,7 @@ const STEP = 500
 const OPTIONS: OptionSet = {
   ...JOB_FILTER_OPTIONS,
   ...CONFIRM_OPTIONS,
-  ...WRITE_OPTIONS,
+  ...ORDER_OPTIONS,
   ...JSON_OPTION,
   ...DATABASE_OPTIONS,
 }
@@ -33,7 +34,7 @@ interface Order {
   readonly states: readonly JobSummary['state'][]
   /** States in which it can be done. */
   readonly possible: readonly JobSummary['state'][]
-  give(operator: Operator, ids: readonly string[]): Promise<OrderResult>
+  give(operator: Operator, ids: readonly string[], order: JobOrder): Promise<OrderResult>
 }
 
 const RETRY: Order = {
@@ -41,7 +42,7 @@ const RETRY: Order = {
   done: 'retried',
   states: ['discarded'],
   possible: ['discarded', 'cancelled', 'retryable', 'scheduled'],
-  give: (operator, ids) => retryJobs(operator, ids),
+  give: (operator, ids, order) => retryJobs(operator, ids, order),
 }
 
 const CANCEL: Order = {
@@ -49,7 +50,7 @@ const CANCEL: Order = {
   done: 'cancelled',
   states: ['available', 'scheduled', 'retryable', 'suspended', 'executing'],
   possible: ['available', 'scheduled', 'retryable', 'suspended', 'executing'],
-  give: (operator, ids) => cancelJobs(operator, ids),
+  give: (operator, ids, order) => cancelJobs(operator, ids, order),
 }
 
 /** `millrace jobs retry` */
@@ -105,7 +106,17 @@ async function runOrder(context: CommandContext, order: Order): Promise<ExitCode
       return report(context, order, await pretend(operator, order, chosen()), true)
     const count = ids.length > 0 ? ids.length : await countUp(context, chosen())
     await confirmMany(context, count, `${order.verb} ${count} jobs`)
-    return report(context, order, await carryOut(context, operator, order, chosen()), false)
+    const ordered = {
+      user: operator.user,
+      reason: args.text('reason'),
+      filter: ids.length > 0 ? undefined : { ...choice.filter, oldest: choice.oldest },
+    }
+    return report(
+      context,
+      order,
+      await carryOut(context, operator, order, chosen(), ordered),
+      false,
+    )
   })
 }
 
@@ -148,16 +159,16 @@ async function carryOut(
   operator: Operator,
   order: Order,
   chosen: AsyncIterable<readonly Chosen[]>,
+  ordered: JobOrder,
 ): Promise<OrderResult> {
   const changed: string[] = []
   const asked: string[] = []
   const refused: OrderResult['refused'][number][] = []
   try {
     for await (const step of chosen) {
-      const result = await order.give(
-        operator,
-        step.map(({ id }) => id),
-      )
+      const ids = step.map(({ id }) => id)
+      const filter = ordered.filter ?? { ids }
+      const result = await order.give(operator, ids, { ...ordered, filter })
       changed.push(...result.changed)
       asked.push(...result.asked)
       refused.push(...result.refused)

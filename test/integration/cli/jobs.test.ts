@@ -220,6 +220,45 @@ describe('millrace jobs retry', () => {
   })
 })
 
+describe('an order about jobs', () => {
+  it('is written down with who, what and why, and only when it changes something', async (t) => {
+    const { cli, ids } = await setup(t, [
+      { state: 'discarded', kind: 'a' },
+      { state: 'available', kind: 'b' },
+      { state: 'executing', kind: 'b' },
+      { state: 'completed', kind: 'c' },
+    ])
+    const who = ['--user', 'ana', '--reason', 'deployed 1.4.2']
+    await cli.run(['jobs', 'retry', ids[0] ?? '', '--dry-run', ...who])
+    await cli.run(['jobs', 'retry', ids[3] ?? '', ...who])
+    await cli.run(['jobs', 'retry', ids[0] ?? '', ...who])
+    await cli.run(['jobs', 'cancel', '--kind', 'b', '--user', 'bob'])
+    const { rows } = await cli.pool.query<{ filter: object }>(
+      'select operator, action, filter, count::int as count, reason from millrace.operator_action order by id',
+    )
+    assert.deepEqual(rows.slice(0, 1), [
+      {
+        operator: 'ana',
+        action: 'jobs.retry',
+        filter: { ids: [ids[0]] },
+        count: 1,
+        reason: 'deployed 1.4.2',
+      },
+    ])
+    // Jobs that wait and jobs that are executed are looked for one state after the other.
+    assert.deepEqual(
+      rows.slice(1).map((row) => ({ ...row, filter: { ...row.filter } })),
+      Array.from({ length: 2 }, () => ({
+        operator: 'bob',
+        action: 'jobs.cancel',
+        filter: { kind: 'b' },
+        count: 1,
+        reason: null,
+      })),
+    )
+  })
+})
+
 describe('millrace jobs cancel', () => {
   it('cancels what waits and asks what is executed', async (t) => {
     const { cli, ids } = await setup(t, [
