@@ -1,6 +1,16 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { delimiter, join, resolve } from 'node:path'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
+import { userInfo } from 'node:os'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import type { InstallOptions } from './install-options.ts'
 import { exclusively } from './lock.ts'
 import { KafkaToolProblem } from './problem.ts'
@@ -61,6 +71,8 @@ async function resolveJars(jars: string, version: string, options: InstallOption
   const partial = `${jars}-partial`
   rmSync(partial, { recursive: true, force: true })
   const flags = ['-B', '-f', pom, '-DincludeScope=runtime', `-DoutputDirectory=${partial}`]
+  // Maven keeps what it fetches in the account's own folder, and some accounts have none.
+  if (!hasHome()) flags.push(`-Dmaven.repo.local=${join(dirname(jars), 'repository')}`)
   const { code, output } = await runProgram('mvn', [...flags, copyDependencies], options)
   options.signal?.throwIfAborted()
   if (code !== 0) {
@@ -70,4 +82,14 @@ async function resolveJars(jars: string, version: string, options: InstallOption
     )
   }
   renameSync(partial, jars)
+}
+
+function hasHome(): boolean {
+  try {
+    accessSync(userInfo().homedir, constants.W_OK)
+    return true
+  } catch {
+    // No such folder, no right to it, or no such account.
+    return false
+  }
 }
