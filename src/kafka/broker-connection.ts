@@ -12,6 +12,7 @@ import {
 import { backoffMs } from '../core/backoff.ts'
 import type { Core } from '../core/core.ts'
 import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
+import { checkBearerAnswer, connectError } from './connect-error.ts'
 import { answerOf } from './protocol.ts'
 
 /** Where a broker listens. */
@@ -168,6 +169,8 @@ export class BrokerConnection {
     const connection = new Connection(this.#options.clientId, this.#clientOptions())
     // Whoever waits for an answer gets the error; unheard here, it would end the process.
     connection.on('error', () => {})
+    // One that the broker has closed keeps the timer of its next login, and that would keep the process.
+    connection.on('close', () => void connection.close())
     this.#connecting = connection
     try {
       await connection.connect(host, port)
@@ -187,7 +190,9 @@ export class BrokerConnection {
       await connection.close()
       this.#failures += 1
       this.#notBefore = clock.monotonicMs() + backoffMs(this.#failures, random, BACKOFF)
-      this.#lastError = isMillraceError(error) ? error : connectError(this.#address, error)
+      this.#lastError = isMillraceError(error)
+        ? error
+        : connectError(this.#address, error, this.#options)
       throw this.#lastError
     } finally {
       this.#connecting = undefined
@@ -204,21 +209,25 @@ export class BrokerConnection {
       ...(tls === undefined || tls.servername !== undefined || isIP(this.#address.host) !== 0
         ? {}
         : { tlsServerName: true }),
-      ...(sasl === undefined ? {} : { sasl }),
+      ...(sasl === undefined ? {} : { sasl: checked(sasl) }),
     }
   }
 }
 
-/** Says what happened, not only where: the client's outer errors only name the broker again. */
-function connectError({ host, port }: Address, error: unknown): MillraceError {
-  let inner = error
-  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause
-  const why = inner instanceof Error ? inner.message : String(inner)
-  return new MillraceError('E_LOG_CONNECT', `no connection to broker ${host}:${port}: ${why}`, {
-    retryable: true,
-    details: { host, port },
-    cause: error,
-  })
+function checked(sasl: SASLOptions): SASLOptions {
+  if (sasl.mechanism !== 'OAUTHBEARER') return sasl
+  return {
+    ...sasl,
+    authBytesValidator: (answer, callback) => {
+      try {
+        checkBearerAnswer(answer)
+      } catch (error) {
+        callback(error as Error)
+        return
+      }
+      callback(null, answer)
+    },
+  }
 }
 
 function closedError(): MillraceError {
