@@ -43,7 +43,11 @@ function isScheduled({ scheduledAt, scheduleInMs }: NewJob): boolean {
  * @throws E_DB_UNKNOWN_COMMIT if that is impossible; the same jobs must then not be inserted again blindly.
  */
 export async function insertJobsNow(
-  { core, pool, waker }: { readonly core: Core; readonly pool: Pool; readonly waker: JobWaker },
+  {
+    core,
+    pool,
+    waker,
+  }: { readonly core: Core; readonly pool: Pool; readonly waker: Pick<JobWaker, 'wake'> },
   jobs: readonly NewJob[],
 ): Promise<readonly string[]> {
   const first = jobs[0]

@@ -4,7 +4,7 @@ import { kafka, type KafkaOptions } from '../../src/kafka/kafka.ts'
 import type { Log } from '../../src/log/port.ts'
 import type { Harness } from '../conformance/log/harness.ts'
 import { cleanup, type TestScope } from './cleanup.ts'
-import { sharedKafka, type Kafka } from './kafka.ts'
+import { startKafka, type Kafka } from '../../tools/kafka/start.ts'
 
 /** A log on a cluster, closed with the test. */
 export async function kafkaLog(
@@ -19,9 +19,12 @@ export async function kafkaLog(
   return log
 }
 
-/** The shared broker, without topics before and after the test. For files that do not test at the same time. */
+let own: Promise<Kafka> | undefined
+
+/** A broker of this process alone, without topics before and after each test; it ends with the process. */
 export async function kafkaLogHarness(t: TestScope): Promise<Harness> {
-  const cluster = await sharedKafka()
+  own ??= startKafka()
+  const cluster = await own
   const log = await kafkaLog(t, cluster)
   const peer = await kafkaLog(t, cluster)
   const empty = async (): Promise<void> => {

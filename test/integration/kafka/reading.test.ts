@@ -7,7 +7,7 @@ import type { Log, LogRecord, NewRecord, Topic } from '../../../src/log/port.ts'
 import { cleanup, type TestScope } from '../../support/cleanup.ts'
 import { kafkaLog } from '../../support/kafka-log.ts'
 import { freshTopic, readToEnd, values } from '../../support/kafka-reading.ts'
-import { sharedKafka, testKafka, type Kafka } from '../../support/kafka.ts'
+import { sharedKafka, testKafka, type Kafka, type SharedKafka } from '../../support/kafka.ts'
 import { eventually } from '../../support/wait.ts'
 
 function record(topic: Topic, value: string, parts: Partial<NewRecord> = {}): NewRecord {
@@ -18,7 +18,7 @@ const texts = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, n) => `${prefix}${n}`)
 
 /** A producer of the client library that writes in transactions. */
-function transactional(t: TestScope, { brokers }: Kafka, transactionalId: string): Producer {
+function transactional(t: TestScope, { brokers }: SharedKafka, transactionalId: string): Producer {
   const producer: Producer = new Producer({
     clientId: 'other',
     bootstrapBrokers: [...brokers],
@@ -275,7 +275,7 @@ test('a byte that was flipped on disk is never given, and what stands before it 
   assert.deepEqual(values(other?.records ?? []), ['other'])
   const [stopped] = await log.read([at(1n)])
   assert.deepEqual([stopped?.records, stopped?.nextOffset], [[], 1n])
-  assert.match(stopped?.corrupt ?? '', /batch at offset 1 cannot be read: its checksum/)
+  assert.match(stopped?.corrupt?.reason ?? '', /batch at offset 1 cannot be read: its checksum/)
   // Whoever decides to go on behind it can.
   assert.deepEqual(values((await readToEnd(log, topic, 2n)).records), ['later'])
 })
