@@ -2,6 +2,7 @@ import type { Pool } from '../postgres/pool.ts'
 import type { Check } from './check.ts'
 import { checkClock, checkConnecting, checkListening, checkSettings } from './doctor-database.ts'
 import { checkMigrations, checkParts } from './doctor-millrace.ts'
+import { checkLog } from './doctor-log.ts'
 import { checkOutbox } from './doctor-outbox.ts'
 import type { Operator } from './operator.ts'
 
@@ -29,6 +30,8 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
     ['database.clock', 'clock', () => checkClock(core, pool)],
     ['migrations', 'migrations', () => checkMigrations(pool)],
   ]
+  // The table log lies in the database that was looked at.
+  if (operator.logKind !== 'table') checks.push(await checkLog(operator))
   for (const [id, title, step] of steps) checks.push(...(await guarded(id, title, step)))
   if (await hasTables(pool)) {
     checks.push(...(await guarded('millrace', 'tables of millrace', () => checkParts(pool))))

@@ -9,6 +9,7 @@ import type { LoadedConfig } from './config-file.ts'
 import { databaseName } from './database-name.ts'
 import { findDatabase, type DatabaseSearch, type FoundDatabase } from './database-url.ts'
 import { CliError } from './errors.ts'
+import { findLog } from './find-log.ts'
 
 /** A connected operator with what led to it. */
 export interface Connection {
@@ -35,7 +36,7 @@ export async function withOperator<T>(
   action: (connection: Connection) => Promise<T>,
 ): Promise<T> {
   const found = await findDatabase({ ...context, config: options.config ?? 'for-address' })
-  const log = found.config?.millrace.log
+  const log = await findLog(context, found)
   const user = userOf(context)
   if (options.writes === true) context.out.note(profileLine(found, log?.kind ?? 'table', user))
   try {

@@ -11,6 +11,8 @@ export interface FoundDatabase {
   /** In words: `--database-url`, `DATABASE_URL`, … */
   readonly source: string
   readonly config: LoadedConfig | undefined
+  /** Kafka brokers of the running shop, when the database is the shop's. */
+  readonly brokers?: string
 }
 
 /** What finding it needs. */
@@ -57,7 +59,12 @@ export async function findDatabase({
   }
   const shop = await findConnectionFile(cwd)
   if (shop !== undefined)
-    return { database: checkUrl(shop.url, shop.file), source: shop.file, config }
+    return {
+      database: checkUrl(shop.url, shop.file),
+      source: shop.file,
+      config,
+      ...(shop.brokers === undefined ? {} : { brokers: shop.brokers }),
+    }
   throw new CliError(
     'E_CLI_NO_DATABASE',
     [
@@ -81,21 +88,28 @@ function checkUrl(url: string, source: string): string {
   )
 }
 
-async function findConnectionFile(cwd: string): Promise<{ url: string; file: string } | undefined> {
+interface ConnectionFile {
+  readonly url: string
+  readonly brokers: string | undefined
+  readonly file: string
+}
+
+async function findConnectionFile(cwd: string): Promise<ConnectionFile | undefined> {
   for (let folder = cwd; ; folder = dirname(folder)) {
     const file = join(folder, CONNECTION_FILE)
     // Missing, half-written or not ours: then it leads nowhere.
     const text = await readFile(file, 'utf8').catch(() => undefined)
-    const url = text === undefined ? undefined : databaseUrlIn(text)
-    if (url !== undefined) return { url, file }
+    const found = text === undefined ? undefined : connectionIn(text)
+    if (found !== undefined) return { ...found, file }
     if (dirname(folder) === folder) return undefined
   }
 }
 
-function databaseUrlIn(text: string): string | undefined {
+function connectionIn(text: string): Omit<ConnectionFile, 'file'> | undefined {
   try {
-    const { databaseUrl } = JSON.parse(text) as { databaseUrl?: unknown }
-    return typeof databaseUrl === 'string' ? databaseUrl : undefined
+    const { databaseUrl, brokers } = JSON.parse(text) as Record<string, unknown>
+    if (typeof databaseUrl !== 'string') return undefined
+    return { url: databaseUrl, brokers: typeof brokers === 'string' ? brokers : undefined }
   } catch {
     return undefined
   }

@@ -11,6 +11,7 @@ export type CliErrorCode = Extract<ErrorCode, `E_CLI_${string}`>
 const EXIT_CODES: Readonly<Record<CliErrorCode, ExitCode>> = {
   E_CLI_USAGE: EXIT.usage,
   E_CLI_NO_DATABASE: EXIT.usage,
+  E_CLI_NO_KAFKA: EXIT.failed,
   E_CLI_CONFIG: EXIT.usage,
   E_CLI_NOT_FOUND: EXIT.notFound,
   E_CLI_NO_PERMISSION: EXIT.refused,

@@ -73,6 +73,11 @@ export const DATABASE_OPTIONS: OptionSet = {
     value: '<file>',
     help: 'config file (default ./millrace.config.ts, .js or .mjs)',
   },
+  brokers: {
+    type: 'string',
+    value: '<host:port,…>',
+    help: 'Kafka brokers, where the log is Kafka (default: MILLRACE_BROKERS, config, running shop)',
+  },
 }
 
 /** What every command that changes something understands. */

@@ -54,6 +54,8 @@ export const ERROR_CODES = {
   E_CLI_USAGE: 'The command line is wrong. See `millrace --help`.',
   E_CLI_NO_DATABASE:
     'No place names a database. Pass --database-url, or set MILLRACE_DATABASE_URL.',
+  E_CLI_NO_KAFKA:
+    'Brokers are named, and the Kafka client is missing: npm install @platformatic/kafka',
   E_CLI_CONFIG: 'The config is missing, or cannot be loaded. Pass --config, or correct it.',
   E_CLI_NOT_FOUND: 'There is nothing of that name or number. See the list of what there is.',
   E_CLI_NO_PERMISSION: 'The database does not allow it. Use an account that may.',

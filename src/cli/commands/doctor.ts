@@ -5,6 +5,7 @@ import type { Command, CommandContext } from '../command.ts'
 import { endConfiguredPool } from '../connect.ts'
 import { findDatabase } from '../database-url.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
+import { findLog } from '../find-log.ts'
 import type { Output } from '../output.ts'
 import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
 import { redact } from '../../errors/redact.ts'
@@ -12,7 +13,7 @@ import { safeLine } from '../safe-text.ts'
 
 /** `millrace doctor` */
 export const doctorCommand: Command = {
-  summary: 'check database, migrations, partitions and processes, with a fix for each',
+  summary: 'check database, log, migrations, partitions and processes, with a fix for each',
   options: {
     ...JSON_OPTION,
     'detailed-exitcode': { type: 'boolean', help: 'exit 3 when there are warnings' },
@@ -25,7 +26,13 @@ export const doctorCommand: Command = {
   async run(context) {
     const found = await findDatabase({ ...context, config: 'if-there' })
     const poolSize = found.config?.millrace.poolSize
-    const operator = openOperator({ database: found.database, core: context.core, poolSize: 3 })
+    const log = await findLog(context, found)
+    const operator = openOperator({
+      database: found.database,
+      core: context.core,
+      poolSize: 3,
+      ...(log === undefined ? {} : { log }),
+    })
     try {
       const checks = await examine(operator, poolSize === undefined ? {} : { poolSize })
       print(context.out, checks.map(redacted), redact(found.source))

@@ -8,6 +8,7 @@ import { endConfiguredPool, profileLine, userOf } from '../connect.ts'
 import { findDatabase } from '../database-url.ts'
 import { shownError, usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
+import { findLog } from '../find-log.ts'
 import { nearest } from '../nearest.ts'
 import { DATABASE_OPTIONS, WRITE_OPTIONS, type Arguments } from '../options.ts'
 
@@ -67,10 +68,11 @@ async function runStart(context: CommandContext): Promise<ExitCode> {
   const logger = jsonLogger({ clock: core.clock, level, write })
   const found = await findDatabase({ ...context, config: 'needed' })
   const config: MillraceConfig = found.config?.millrace ?? {}
+  const log = await findLog(context, found)
   try {
     const options = startOptions(config, args)
     const roles = {
-      profile: profileLine(found, config.log?.kind ?? 'table', userOf(context)),
+      profile: profileLine(found, log?.kind ?? 'table', userOf(context)),
       applications: (options.run ?? []).map(({ name }) => name),
       queues: options.queues ?? 'all',
     }
@@ -79,7 +81,12 @@ async function runStart(context: CommandContext): Promise<ExitCode> {
       return EXIT.ok
     }
     logger.info(roles, 'starting')
-    const logged = { ...options, database: found.database, logger: config.logger ?? logger }
+    const logged = {
+      ...options,
+      ...(log === undefined ? {} : { log }),
+      database: found.database,
+      logger: config.logger ?? logger,
+    }
     const exitCode = await runUntilStopped(context, logged, logger).catch((error: unknown) => {
       // As one more line of the log: whoever reads lines of JSON should not have to read anything else.
       const {
