@@ -136,13 +136,14 @@ export function chaosApplication(around: Surroundings): Application {
       orderPlaced,
       inTransaction({
         prepare: ({ data }) => (data.behaviour === 'quiet' ? skip('quiet') : randomUUID()),
-        apply: async ({ id, data }, execution, { record: { topicId, partition, offset }, tx }) => {
+        apply: async ({ id, data }, execution, { record, generation, tx }) => {
+          const { topicId, partition, offset } = record
           const start = String(process.hrtime.bigint())
           if (data.behaviour === 'apply-hopeless') throw permanent('this record is hopeless')
           await tx.query(
-            `insert into observer.effect (source, name, event_id, key, topic_id, partition, "offset", execution)
-             values ('record', $1, $2, $3, $4, $5, $6, $7)`,
-            [LEDGER, id, data.key, topicId, partition, offset, execution],
+            `insert into observer.effect (source, name, event_id, key, topic_id, partition, "offset", generation, execution)
+             values ('record', $1, $2, $3, $4, $5, $6, $7, $8)`,
+            [LEDGER, id, data.key, topicId, partition, offset, generation, execution],
           )
           await around.point('handler:applied')
           appendEntry(around.historyFile, {

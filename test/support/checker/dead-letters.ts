@@ -1,10 +1,10 @@
-import { placeOf, type DeadLetterDump, type Dumps } from './dumps.ts'
+import { placeOf, readIn, type DeadLetterDump, type Dumps } from './dumps.ts'
 import { entriesOf, type HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
 /**
- * I8: there is one dead letter for each record and handler that must fail, and for each discarded job; none besides; and
- * its key and value are the producer's, byte for byte.
+ * I8: there is one dead letter for each record and handler that must fail, in each generation in which it was read, and
+ * for each discarded job; none besides; and its key and value are the producer's, byte for byte.
  */
 export function checkDeadLetters(
   history: readonly HistoryEntry[],
@@ -23,9 +23,11 @@ export function checkDeadLetters(
     const position = dumps.positions.find(
       ({ topicId, partition }) => topicId === record.topicId && partition === record.partition,
     )
-    if (position === undefined || record.offset >= position.next) continue
-    for (const [handler, is] of Object.entries(produced.get(record.id)?.dispositions ?? {})) {
-      if (is === 'dead') expected.add(`${handler} of ${placeOf(record)}`)
+    if (position === undefined) continue
+    for (const generation of readIn(dumps, position, record.offset)) {
+      for (const [handler, is] of Object.entries(produced.get(record.id)?.dispositions ?? {})) {
+        if (is === 'dead') expected.add(`${handler} of ${placeOf(record)} generation ${generation}`)
+      }
     }
   }
   for (const { id, state } of dumps.jobs) {
@@ -59,5 +61,7 @@ export function checkDeadLetters(
 }
 
 function subjectOf(letter: DeadLetterDump): string {
-  return letter.jobId === null ? `${letter.handler} of ${placeOf(letter)}` : `job ${letter.jobId}`
+  return letter.jobId === null
+    ? `${letter.handler} of ${placeOf(letter)} generation ${letter.generation ?? 0}`
+    : `job ${letter.jobId}`
 }

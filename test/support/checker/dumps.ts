@@ -87,7 +87,20 @@ export interface EffectDump {
   readonly topicId: string | null
   readonly partition: number | null
   readonly offset: bigint | null
+  /** Of the reading in which a handler of records wrote it. */
+  readonly generation: number | null
   readonly execution: string | null
+}
+
+/** A position that an operator moved, as the audit tells. */
+export interface MoveDump {
+  readonly application: string
+  readonly topicId: string
+  readonly partition: number
+  /** That it ended; it goes on in the next. */
+  readonly generation: number
+  readonly position: bigint
+  readonly to: bigint
 }
 
 /** A row of `millrace.dead_letter`. */
@@ -158,6 +171,7 @@ export interface Dumps {
   readonly deadLetters: readonly DeadLetterDump[]
   readonly jobTransitions: readonly JobTransition[]
   readonly positionTransitions: readonly PositionTransition[]
+  readonly moves: readonly MoveDump[]
 }
 
 /** A place in a log, as text to compare and to show. */
@@ -167,6 +181,46 @@ export function placeOf(at: {
   readonly offset: bigint | null
 }): string {
   return `${at.topicId}/${at.partition}/${at.offset}`
+}
+
+/** A partition as an application reads it, in whatever generation, as text. */
+export function partitionOf(at: {
+  readonly application: string
+  readonly topicId: string
+  readonly partition: number
+}): string {
+  return `${at.application} ${at.topicId}/${at.partition}`
+}
+
+/** The generations in which an application has read a record, by its batches. */
+export function readIn(
+  dumps: Dumps,
+  at: { readonly application: string; readonly topicId: string; readonly partition: number },
+  offset: bigint,
+): ReadonlySet<number> {
+  return new Set(
+    dumps.batches
+      .filter(
+        (batch) =>
+          batch.first <= offset &&
+          offset < batch.next &&
+          batch.partition === at.partition &&
+          batch.topicId === at.topicId &&
+          batch.application === at.application,
+      )
+      .map(({ generation }) => generation),
+  )
+}
+
+/** Whether an operator has said that an application is not to read a record. */
+export function isSkipped(
+  dumps: Dumps,
+  at: { readonly application: string; readonly topicId: string; readonly partition: number },
+  offset: bigint,
+): boolean {
+  return dumps.moves.some(
+    (move) => partitionOf(move) === partitionOf(at) && move.position <= offset && offset < move.to,
+  )
 }
 
 /** A partition as an application reads it, in one generation, as text. */

@@ -4,7 +4,7 @@ import { collect, type Violation } from './verdict.ts'
 
 /**
  * I4: of a kind that writes through its own transaction, a completed job has exactly one effect row, written by the very
- * attempt that completed it, and any other job none; a handler of records has at most one per record.
+ * attempt that completed it, and any other job none; a handler of records has at most one per record and generation.
  */
 export function checkEffectsInside(
   history: readonly HistoryEntry[],
@@ -42,7 +42,7 @@ export function checkEffectsInside(
   }
   const ofRecords = Map.groupBy(
     dumps.effects.filter(({ source }) => source === 'record'),
-    (effect) => `${effect.name} of ${placeOf(effect)}`,
+    (effect) => `${effect.name} of ${placeOf(effect)} in generation ${effect.generation}`,
   )
   for (const [what, effects] of ofRecords) {
     note(effects.length === 1, () => `${what} has ${effects.length} effect rows`)

@@ -1,6 +1,9 @@
 import {
+  isSkipped,
   laneOf,
+  partitionOf,
   placeOf,
+  readIn,
   type BatchDump,
   type Dumps,
   type PositionDump,
@@ -19,9 +22,9 @@ import { collect, type Violation } from './verdict.ts'
 type Traces = ReadonlyMap<string, ReadonlyMap<Disposition, number>>
 
 /**
- * I1: each record below the position has, for every handler, exactly the disposition that its producer knows it must
- * have, and nothing at or above the position has any. The rows of the batches tile what was read without hole or
- * overlap, and count what is really in them.
+ * I1: each record below the position was read, or an operator said that it is not to be; in every generation in which it
+ * was read it has, for every handler, exactly the disposition that its producer knows it must have, and in no other any.
+ * The rows of the batches tile what was read in a generation without hole or overlap, and count what is really in them.
  */
 export function checkNothingLost(
   history: readonly HistoryEntry[],
@@ -36,42 +39,50 @@ export function checkNothingLost(
     const expected = produced.get(record.id)
     const position = positions.find((p) => isOf(p, record))
     if (expected === undefined || position === undefined) continue
-    const there = traces.get(placeOf(record)) ?? new Map<string, ReadonlyMap<Disposition, number>>()
-    if (record.offset >= position.next) {
-      note(there.size === 0, () => `${show(record)} is not read yet, but has ${showTraces(there)}`)
-      continue
-    }
-    for (const [handler, disposition] of Object.entries(expected.dispositions)) {
-      const counts = there.get(handler) ?? new Map<Disposition, number>()
-      const kinds = [...counts.keys()]
-      const holds =
-        disposition === 'filtered'
-          ? kinds.length === 0
-          : kinds.length === 1 && kinds[0] === disposition
-      note(
-        holds,
-        () =>
-          `${show(record)} must be '${disposition}' for ${handler}, and is ${showCounts(counts)}`,
-      )
-    }
-    for (const [handler, counts] of there) {
-      note(
-        handler in expected.dispositions,
-        () => `${show(record)} is nothing for ${handler}, and is ${showCounts(counts)}`,
-      )
+    const generations = readIn(dumps, position, record.offset)
+    note(
+      generations.size > 0 ||
+        record.offset >= position.next ||
+        isSkipped(dumps, position, record.offset),
+      () => `${show(record)} was passed over: it is in no batch, and nobody said so`,
+    )
+    for (let generation = 0; generation <= position.generation; generation += 1) {
+      const there: Traces = traces.get(generationOf(record, generation)) ?? new Map()
+      const shown = generation === 0 ? show(record) : `${show(record)} in generation ${generation}`
+      if (generations.has(generation)) checkDispositions(shown, expected, there, note)
+      else note(there.size === 0, () => `${shown} is not read, but has ${showTraces(there)}`)
     }
   }
   for (const position of positions) {
-    const batches = dumps.batches.filter(
-      (batch) => laneOf(batch) === laneOf(position) && batch.application === application,
-    )
-    checkTiles(position, batches, note)
+    const batches = dumps.batches.filter((batch) => partitionOf(batch) === partitionOf(position))
+    for (const ofOne of Map.groupBy(batches, laneOf).values()) checkTiles(position, ofOne, note)
     for (const batch of batches) checkBatch(batch, dumps.records, produced, note)
   }
   return found
 }
 
 type Note = (holds: boolean, witness: () => string) => void
+
+function checkDispositions(shown: string, expected: ProduceEntry, there: Traces, note: Note): void {
+  for (const [handler, disposition] of Object.entries(expected.dispositions)) {
+    const counts = there.get(handler) ?? new Map<Disposition, number>()
+    const kinds = [...counts.keys()]
+    const holds =
+      disposition === 'filtered'
+        ? kinds.length === 0
+        : kinds.length === 1 && kinds[0] === disposition
+    note(
+      holds,
+      () => `${shown} must be '${disposition}' for ${handler}, and is ${showCounts(counts)}`,
+    )
+  }
+  for (const [handler, counts] of there) {
+    note(
+      handler in expected.dispositions,
+      () => `${shown} is nothing for ${handler}, and is ${showCounts(counts)}`,
+    )
+  }
+}
 
 function checkTiles(position: PositionDump, batches: readonly BatchDump[], note: Note): void {
   const sorted = batches.toSorted((a, b) => (a.first < b.first ? -1 : 1))
@@ -89,7 +100,7 @@ function checkTiles(position: PositionDump, batches: readonly BatchDump[], note:
     )
   }
   const last = sorted.at(-1)
-  if (last === undefined) return
+  if (last === undefined || last.generation !== position.generation) return
   note(
     last.next === position.next,
     () => `${laneOf(position)}: its batches end at ${last.next}, the position is ${position.next}`,
@@ -119,7 +130,7 @@ function checkBatch(
   )
 }
 
-/** What is there to show for each record, by place. Batches and positions are not asked: they only count. */
+/** What is there to show for each record, by place and generation. Batches and positions are not asked: they only count. */
 function tracesOf(dumps: Dumps): ReadonlyMap<string, Traces> {
   const traces = new Map<string, Map<string, Map<Disposition, number>>>()
   const add = (place: string, handler: string, disposition: Disposition): void => {
@@ -128,15 +139,20 @@ function tracesOf(dumps: Dumps): ReadonlyMap<string, Traces> {
     counts.set(disposition, (counts.get(disposition) ?? 0) + 1)
   }
   for (const { origin } of dumps.jobs) {
-    if (origin !== null) add(placeOf(origin), origin.handler, 'jobs')
+    if (origin !== null) add(generationOf(origin, origin.generation), origin.handler, 'jobs')
   }
   for (const effect of dumps.effects) {
-    if (effect.source === 'record') add(placeOf(effect), effect.name, 'done')
+    if (effect.source === 'record')
+      add(generationOf(effect, effect.generation), effect.name, 'done')
   }
   for (const letter of dumps.deadLetters) {
-    if (letter.jobId === null) add(placeOf(letter), letter.handler, 'dead')
+    if (letter.jobId === null) add(generationOf(letter, letter.generation), letter.handler, 'dead')
   }
   return traces
+}
+
+function generationOf(at: Parameters<typeof placeOf>[0], generation: number | null): string {
+  return `${placeOf(at)} ${generation ?? 0}`
 }
 
 function getOrInsert<K, V>(map: Map<K, V>, key: K, make: () => V): V {

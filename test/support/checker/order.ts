@@ -5,7 +5,8 @@ import { collect, type Violation } from './verdict.ts'
 /**
  * I6: an ordered handler writes the effects of one key in the order of their offsets, and the executions that wrote them
  * follow each other without overlapping. Executions that were rolled back are nobody's: a process that was stopped in
- * the middle may well run beside its successor, as long as nothing of it stays.
+ * the middle may well run beside its successor, as long as nothing of it stays. What is read again on purpose is in order
+ * within its generation, and comes after all of the generation before.
  */
 export function checkOrder(history: readonly HistoryEntry[], dumps: Dumps): readonly Violation[] {
   const { found, note } = collect('I6')
@@ -25,14 +26,23 @@ export function checkOrder(history: readonly HistoryEntry[], dumps: Dumps): read
         before.topicId === effect.topicId && before.partition === effect.partition,
         () => `${lane}: ${placeOf(before)} and ${placeOf(effect)} are in two partitions`,
       )
+      const isSame = before.generation === effect.generation
       note(
-        (before.offset ?? 0n) < (effect.offset ?? 0n),
+        isSame || (before.generation ?? 0) < (effect.generation ?? 0),
+        () =>
+          `${lane}: ${placeOf(effect)} of generation ${effect.generation} was applied after ${placeOf(before)} of generation ${before.generation}`,
+      )
+      note(
+        !isSame || (before.offset ?? 0n) < (effect.offset ?? 0n),
         () => `${lane}: ${placeOf(effect)} was applied after ${placeOf(before)}`,
       )
       const earlier = produced.get(before.eventId)
       const later = produced.get(effect.eventId)
       note(
-        earlier === undefined || later === undefined || earlier.seqInKey < later.seqInKey,
+        !isSame ||
+          earlier === undefined ||
+          later === undefined ||
+          earlier.seqInKey < later.seqInKey,
         () => `${lane}: number ${later?.seqInKey} was applied after number ${earlier?.seqInKey}`,
       )
       const [first, second] = [executionOf(before, executed), executionOf(effect, executed)]

@@ -1,10 +1,11 @@
-import { laneOf, placeOf, type Dumps } from './dumps.ts'
+import { isSkipped, laneOf, partitionOf, placeOf, readIn, type Dumps } from './dumps.ts'
 import { entriesOf, type HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
 /**
  * I3: a position is the next offset of its last batch, never moves back within a generation (as the shadow table saw
- * every change of it, and as the test saw it from time to time), and never lies behind the end of the log.
+ * every change of it, and as the test saw it from time to time), and never lies behind the end of the log. A generation
+ * begins where an operator moved the position to, and the one before ends where he moved it from.
  */
 export function checkPositions(
   history: readonly HistoryEntry[],
@@ -50,18 +51,47 @@ export function checkPositions(
       () => `${lane}: was seen at ${seen}, and ends at ${position.next}`,
     )
     for (const record of dumps.records) {
-      const passed = batches.some(
-        (batch) => record.offset >= batch.first && record.offset < batch.next,
-      )
       const isBelow =
         record.topicId === position.topicId &&
         record.partition === position.partition &&
         record.offset < position.next
+      if (!isBelow || batches.length === 0) continue
       note(
-        !isBelow || batches.length === 0 || passed,
+        readIn(dumps, position, record.offset).size > 0 ||
+          isSkipped(dumps, position, record.offset),
         () => `${lane}: the position has passed ${placeOf(record)}, which is in no batch`,
       )
     }
   }
+  checkMoves(dumps, note)
   return found
+}
+
+function checkMoves(dumps: Dumps, note: (holds: boolean, witness: () => string) => void): void {
+  for (const [partition, changes] of Map.groupBy(dumps.positionTransitions, partitionOf)) {
+    for (const generation of new Set(changes.map((change) => change.generation))) {
+      const moves = dumps.moves.filter(
+        (move) => partitionOf(move) === partition && move.generation + 1 === generation,
+      )
+      note(
+        generation === 0 || moves.length === 1,
+        () => `${partition} is in generation ${generation}, by ${moves.length} orders`,
+      )
+    }
+  }
+  for (const move of dumps.moves) {
+    const after = { ...move, generation: move.generation + 1 }
+    const ended = dumps.batches.filter((batch) => laneOf(batch) === laneOf(move))
+    const begun = dumps.batches.filter((batch) => laneOf(batch) === laneOf(after))
+    const end = ended.reduce((max, { next }) => (next > max ? next : max), 0n)
+    const first = begun.reduce((min, batch) => (batch.first < min ? batch.first : min), end)
+    note(
+      ended.length === 0 || end === move.position,
+      () => `${laneOf(move)} was ended at ${move.position}, its last batch ends at ${end}`,
+    )
+    note(
+      begun.length === 0 || begun.some((batch) => batch.first === move.to),
+      () => `${laneOf(after)} was begun at ${move.to}, its first batch begins at ${first}`,
+    )
+  }
 }

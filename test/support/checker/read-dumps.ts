@@ -106,10 +106,11 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
         topic_id: string | null
         partition: number | null
         offset: string | null
+        generation: number | null
         execution: string | null
       }>(
         `select seq::text, source, name, event_id, key, job_id, attempt, topic_id, partition,
-           "offset"::text as "offset", execution
+           "offset"::text as "offset", generation, execution
          from observer.effect order by effect.seq`,
       )
     ).map((row) => ({
@@ -123,6 +124,7 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
       topicId: row.topic_id,
       partition: row.partition,
       offset: row.offset === null ? null : BigInt(row.offset),
+      generation: row.generation,
       execution: row.execution,
     })),
     deadLetters: (
@@ -183,6 +185,31 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
       epoch: BigInt(row.epoch),
       next: BigInt(row.next_offset),
       generation: row.generation,
+    })),
+    moves: (
+      await rows<{
+        application: string
+        topic_id: string
+        partition: number
+        generation: number
+        position: string
+        to: string
+      }>(
+        `select a.filter ->> 'application' as application, m.value ->> 'topicId' as topic_id,
+           (m.value ->> 'partition')::int as partition, (m.value ->> 'generation')::int as generation,
+           m.value ->> 'position' as position, m.value ->> 'to' as "to"
+         from millrace.operator_action a, json_array_elements(a.detail) m
+         where a.action in ('consumers.seek', 'consumers.resolve')
+           and m.value ->> 'position' is not null and m.value ->> 'to' is not null
+         order by a.id`,
+      )
+    ).map((row) => ({
+      application: row.application,
+      topicId: row.topic_id,
+      partition: row.partition,
+      generation: row.generation,
+      position: BigInt(row.position),
+      to: BigInt(row.to),
     })),
   }
 }

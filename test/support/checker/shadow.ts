@@ -23,6 +23,7 @@ create table observer.effect (
   topic_id uuid,
   partition integer,
   "offset" bigint,
+  generation integer,
   execution text,
   actor text not null default current_setting('application_name')
 );

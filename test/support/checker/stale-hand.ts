@@ -1,18 +1,19 @@
-import { laneOf, type Dumps, type JobTransition, type PositionTransition } from './dumps.ts'
+import { partitionOf, type Dumps, type JobTransition, type PositionTransition } from './dumps.ts'
 import type { HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
 type Note = (holds: boolean, witness: () => string) => void
 
 /**
- * I7: epochs never go down, and only the owner of an epoch moves the position in it. A job is claimed from `available`
+ * I7: epochs and generations never go down, and only the owner of an epoch moves the position in it, or an operator, who
+ * takes the owner off and raises both. A job is claimed from `available`
  * under a token of its own; what is executing is changed by its claimer, or by anybody once its process has lapsed; what
  * is over stays as it is.
  */
 export function checkStaleHand(_: readonly HistoryEntry[], dumps: Dumps): readonly Violation[] {
   const { found, note } = collect('I7')
   const positions = dumps.positionTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))
-  for (const [lane, changes] of Map.groupBy(positions, laneOf)) checkLane(lane, changes, note)
+  for (const [lane, changes] of Map.groupBy(positions, partitionOf)) checkLane(lane, changes, note)
   const jobs = dumps.jobTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))
   for (const [id, changes] of Map.groupBy(jobs, (change) => change.id)) checkJob(id, changes, note)
   return found
@@ -32,6 +33,19 @@ function checkLane(lane: string, changes: readonly PositionTransition[], note: N
         now.epoch > before.epoch,
         () => `${lane}: ${now.actor} took it over without a new epoch (${now.epoch})`,
       )
+    }
+    note(
+      now.generation >= before.generation,
+      () =>
+        `${lane}: ${now.actor} took the generation from ${before.generation} down to ${now.generation}`,
+    )
+    if (now.generation > before.generation) {
+      note(
+        now.owner === null && now.epoch > before.epoch,
+        () =>
+          `${lane}: ${now.actor} raised the generation to ${now.generation} and left the owner on`,
+      )
+      continue
     }
     if (now.epoch > before.epoch) takers.set(now.epoch, now.actor)
     if (now.next !== before.next) {

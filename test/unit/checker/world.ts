@@ -209,6 +209,7 @@ export function world(): World {
           topicId: TOPIC,
           partition: 0,
           offset,
+          generation: 0,
           execution: `execution-${offset}`,
         },
         {
@@ -222,6 +223,7 @@ export function world(): World {
           topicId: null,
           partition: null,
           offset: null,
+          generation: null,
           execution: null,
         },
       ]),
@@ -233,6 +235,7 @@ export function world(): World {
         move(3, 2n),
         move(4, 3n),
       ],
+      moves: [],
     },
   }
 }
