@@ -1,8 +1,5 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
-import pg from 'pg'
 import { embeddedPostgres } from '../src/testing/embedded-postgres.ts'
+import { admin, median, runContender, versionOf, warmUp } from './contender-process.ts'
 import type { RunResult } from './contenders/contender.ts'
 import type { BenchOptions, BenchRow } from './rows.ts'
 
@@ -29,7 +26,10 @@ export async function benchJobs(options: BenchOptions): Promise<BenchRow[]> {
       const name = CONTENDERS[(turn + round) % CONTENDERS.length] as Name
       const database = `${name.replace('-', '_')}_${round}`
       await admin(server.url(), `create database ${database}`)
-      const result = await runContender(name, server.url(database), options.count)
+      const result = await runContender<RunResult>(fileOf(name), [
+        server.url(database),
+        String(options.count),
+      ])
       await admin(server.url(), `drop database ${database} with (force)`)
       // Or the next one pays for the writing of this one's pages.
       await admin(server.url(), 'checkpoint')
@@ -45,16 +45,6 @@ export async function benchJobs(options: BenchOptions): Promise<BenchRow[]> {
     ...rowsOf('drain', 'drainPerSecond', results, versions),
     ...rowsOf('bulk insert', 'insertPerSecond', results, versions),
   ]
-}
-
-/** Makes 2 GB of write-ahead log, which is then used again: otherwise whoever comes first pays for making its files. */
-async function warmUp(url: string): Promise<void> {
-  await admin(
-    url,
-    'create table filler as select repeat(md5(n::text), 30) from generate_series(1, 1800000) n',
-  )
-  await admin(url, 'drop table filler')
-  await admin(url, 'checkpoint')
 }
 
 function rowsOf(
@@ -76,39 +66,4 @@ function rowsOf(
   }))
 }
 
-async function runContender(name: Name, url: string, count: number): Promise<RunResult> {
-  const file = new URL(`./contenders/${name}.ts`, import.meta.url)
-  const child = spawn(process.execPath, [...process.execArgv, file.pathname, url, String(count)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let output = ''
-  child.stdout.on('data', (chunk: Buffer) => {
-    output += chunk.toString()
-  })
-  const [code] = (await once(child, 'close')) as [number | null]
-  const line = output.trim().split('\n').at(-1) ?? ''
-  if (code !== 0 || line === '') throw new Error(`${name} ended with ${code}: ${output}`)
-  return JSON.parse(line) as RunResult
-}
-
-async function admin(url: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  try {
-    await client.query(statement)
-  } finally {
-    await client.end()
-  }
-}
-
-async function versionOf(name: string): Promise<string> {
-  const file = new URL(`../node_modules/${name}/package.json`, import.meta.url)
-  return (JSON.parse(await readFile(file, 'utf8')) as { version: string }).version
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  if (sorted.length % 2 === 1) return sorted[middle] as number
-  return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
-}
+const fileOf = (name: Name): URL => new URL(`./contenders/${name}.ts`, import.meta.url)

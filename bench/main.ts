@@ -1,16 +1,21 @@
 import { parseArgs } from 'node:util'
 import { benchJobs } from './jobs.ts'
+import { benchPipeline } from './pipeline.ts'
 import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
 
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchRow[]>>> = {
   jobs: benchJobs,
+  pipeline: benchPipeline,
 }
+
+/** How many jobs, or records, when nothing else is asked for. */
+const COUNTS: Readonly<Record<string, number>> = { jobs: 100_000, pipeline: 50_000 }
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
-    count: { type: 'string', default: '100000' },
+    count: { type: 'string' },
     rounds: { type: 'string', default: '3' },
   },
 })
@@ -24,7 +29,7 @@ if (unknown.length > 0) {
 }
 for (const name of names) {
   const rows = await BENCHES[name]?.({
-    count: Number(values.count),
+    count: Number(values.count ?? COUNTS[name]),
     rounds: Number(values.rounds),
     note: (text) => console.error(text),
   })

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { uuidOfName } from '../core/name-id.ts'
 
 /** The record that a job was made from. */
 export interface JobOrigin {
@@ -65,11 +65,5 @@ export function idempotencyKeyOf(id: string, origin: JobOrigin | undefined): str
   if (origin === undefined) return id
   const { application, handler, topicId, partition, offset, generation, index } = origin
   const name = [application, handler, topicId, partition, String(offset), generation, index]
-  const digest = createHash('sha256')
-    .update(JSON.stringify(['millrace.job', ...name]))
-    .digest()
-  digest[6] = 0x80 | ((digest[6] as number) & 0x0f)
-  digest[8] = 0x80 | ((digest[8] as number) & 0x3f)
-  const hex = digest.toString('hex', 0, 16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  return uuidOfName(JSON.stringify(['millrace.job', ...name]))
 }
