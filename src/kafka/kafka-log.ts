@@ -6,7 +6,6 @@ import { existingTopic, unknownTopic } from '../log/log-errors.ts'
 import type {
   AppendedRecord,
   CommittedPosition,
-  Log,
   NewRecord,
   PartitionOffsets,
   ReadOptions,
@@ -14,6 +13,7 @@ import type {
   ReadResult,
   Topic,
 } from '../log/port.ts'
+import type { RelayIdentity, RelayLog, RelayProducer } from '../log/relay-port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { Buffers } from './buffers.ts'
 import type { Address, ConnectOptions } from './broker-connection.ts'
@@ -25,7 +25,9 @@ import { OffsetHints } from './offset-hints.ts'
 import { Offsets } from './offsets.ts'
 import { Producer } from './producer.ts'
 import { Reader } from './reader.ts'
+import { isCursorTopic } from './relay-cursors.ts'
 import { Topics, type TopicOptions } from './topics.ts'
+import { TransactionalProducer } from './transactional-producer.ts'
 
 /** What the log works with; see `kafka` for what each is, and its default. */
 export interface KafkaLogOptions {
@@ -44,7 +46,7 @@ export interface KafkaLogOptions {
  * without a consumer group; they are written by an idempotent producer. Topics are known by their ids: a topic that was
  * deleted and made again is another one.
  */
-export class KafkaLog implements Log {
+export class KafkaLog implements RelayLog {
   readonly kind = 'kafka'
   readonly transactional = false
   readonly #connections: Connections
@@ -56,6 +58,7 @@ export class KafkaLog implements Log {
   readonly #reader: Reader
   readonly #producer: Producer
   readonly #hints: OffsetHints
+  readonly #options: KafkaLogOptions
   readonly #listeners = new Set<(topicIds: readonly string[]) => void>()
   #closing: Promise<void> | undefined
 
@@ -85,6 +88,7 @@ export class KafkaLog implements Log {
       requestTimeoutMs: options.connect.requestTimeoutMs,
     })
     this.#hints = new OffsetHints(core, cluster, connections)
+    this.#options = options
   }
 
   /**
@@ -120,8 +124,9 @@ export class KafkaLog implements Log {
     return this.#topics.find(name)
   }
 
+  /** All topics but those in which relays keep their cursors. */
   async topics(): Promise<readonly Topic[]> {
-    return this.#topics.list()
+    return (await this.#topics.list()).filter(({ name }) => !isCursorTopic(name))
   }
 
   async offsets(
@@ -191,6 +196,18 @@ export class KafkaLog implements Log {
 
   async noteCommitted(application: string, positions: readonly CommittedPosition[]): Promise<void> {
     if (positions.length > 0) await this.#hints.send(application, positions)
+  }
+
+  relayProducer(identity: RelayIdentity): RelayProducer {
+    const { core, connect, compression, topics } = this.#options
+    return new TransactionalProducer({
+      core,
+      cluster: this.#cluster,
+      connect,
+      compression,
+      replicationFactor: topics.replicationFactor,
+      identity,
+    })
   }
 
   async close(): Promise<void> {

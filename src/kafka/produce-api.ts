@@ -31,14 +31,14 @@ const READERS = new Map(
 export function produceApi(
   batches: readonly ProduceBatch[],
   timeoutMs: number,
+  transactionalId: string | null = null,
 ): RawApi<ProducedBatch[]> {
   return {
     key: produceV9.api.key,
     versions: [11, 10, 9],
     write: () =>
       Writer.create()
-        // No transaction.
-        .appendString(null)
+        .appendString(transactionalId)
         .appendInt16(ALL_REPLICAS)
         .appendInt32(timeoutMs)
         .appendArray([...Map.groupBy(batches, ({ topic }) => topic)], (writer, [topic, some]) => {

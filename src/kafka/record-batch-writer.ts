@@ -2,7 +2,7 @@ import { crc32c } from '@platformatic/kafka'
 import type { NewRecord } from '../log/port.ts'
 import { varintSize, writeVarint } from './bytes.ts'
 import { CODECS, compress, type Compression } from './codecs.ts'
-import { HEADER_BYTES } from './record-batch.ts'
+import { HEADER_BYTES, TRANSACTIONAL } from './record-batch.ts'
 
 /** Who writes a batch, so that the broker takes it once and in its turn. */
 export interface BatchSequence {
@@ -10,9 +10,12 @@ export interface BatchSequence {
   readonly epoch: number
   /** Number of its first record among those that the producer wrote to the partition in this epoch. */
   readonly sequence: number
+  /** Whether it belongs to a transaction. Default `false`. */
+  readonly transactional?: boolean
 }
 
 type Content = Pick<NewRecord, 'key' | 'value' | 'headers'>
+type Timed = Content & Pick<NewRecord, 'timestamp'>
 
 /**
  * About how many bytes a record takes in a batch, before compression. Never less than it does: the deltas that are not
@@ -26,10 +29,10 @@ export function recordSize({ key, value, headers }: Content): number {
 
 /** A record batch of Kafka's format 2. Records without a timestamp get `now`, in milliseconds since 1970. */
 export function writeBatch(
-  records: readonly NewRecord[],
+  records: readonly Timed[],
   now: number,
   compression: Compression,
-  { producerId, epoch, sequence }: BatchSequence,
+  { producerId, epoch, sequence, transactional = false }: BatchSequence,
 ): Buffer {
   const times = records.map(({ timestamp }) => timestamp?.getTime() ?? now)
   const baseTime = times[0] as number
@@ -40,7 +43,7 @@ export function writeBatch(
   batch.writeInt32BE(batch.length - 12, 8)
   batch.writeInt32BE(-1, 12)
   batch.writeInt8(2, 16)
-  batch.writeInt16BE(CODECS.indexOf(compression), 21)
+  batch.writeInt16BE(CODECS.indexOf(compression) | (transactional ? TRANSACTIONAL : 0), 21)
   batch.writeInt32BE(records.length - 1, 23)
   batch.writeBigInt64BE(BigInt(baseTime), 27)
   batch.writeBigInt64BE(BigInt(times.reduce((latest, time) => Math.max(latest, time))), 35)

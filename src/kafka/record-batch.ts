@@ -19,7 +19,8 @@ const BEFORE_LENGTH = 12
 
 const CODEC_MASK = 0b111
 const LOG_APPEND_TIME = 1 << 3
-const TRANSACTIONAL = 1 << 4
+/** The attribute of batches that belong to a transaction. */
+export const TRANSACTIONAL: number = 1 << 4
 const CONTROL = 1 << 5
 
 /** What the header of a batch says, checked. Positions are into the buffer that holds the batch. */

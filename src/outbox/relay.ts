@@ -18,8 +18,7 @@ import {
   type Shards,
 } from './shards.ts'
 
-const PRUNE_MS = 5_000
-/** A segment that is not full is ended after so many looks. */
+/** A segment that is not full is ended after so many looks at what may be pruned. */
 const ROTATE_TURNS = 12
 
 /** Options of {@link Relay}. */
@@ -42,6 +41,8 @@ export interface RelayOptions {
   readonly batchRecords?: number
   /** Most bytes of it. Default 8,388,608. Bounds 1 … 67,108,864. The first record is always taken. */
   readonly batchBytes?: number
+  /** Time between two looks at what may be pruned, in milliseconds. Default 5,000. Bounds 10 … 600,000. */
+  readonly pruneMs?: number
 }
 
 /**
@@ -70,16 +71,18 @@ export class Relay {
 
   /** @throws E_CONFIG_INVALID */
   constructor(options: RelayOptions) {
-    const { leaseMs = 10_000, pollMs = 100, batchRecords = 2_000, batchBytes = 8_388_608 } = options
+    const { leaseMs = 10_000, pollMs = 100, pruneMs = 5_000 } = options
+    const { batchRecords = 2_000, batchBytes = 8_388_608 } = options
     const problems = new Problems('relay')
     const whole = (name: string, value: number, min: number, max: number): void =>
       problems.expect(isWhole(value, min, max), name, `a whole number from ${min} to ${max}`, value)
     whole('leaseMs', leaseMs, 300, 600_000)
     whole('pollMs', pollMs, 10, 10_000)
+    whole('pruneMs', pruneMs, 10, 600_000)
     whole('batchRecords', batchRecords, 1, 10_000)
     whole('batchBytes', batchBytes, 1, 67_108_864)
     problems.throwIfAny()
-    this.#options = { ...options, leaseMs, pollMs, batchRecords, batchBytes }
+    this.#options = { ...options, leaseMs, pollMs, pruneMs, batchRecords, batchBytes }
     const { clock, logger } = options.core
     this.#leases = createLoop({
       clock,
@@ -95,7 +98,7 @@ export class Relay {
     })
     this.#prunes = createLoop({
       clock,
-      intervalMs: PRUNE_MS,
+      intervalMs: pruneMs,
       turn: () => this.#prune(),
       onError: (error) => logger.warn({ error }, 'the outbox could not be pruned'),
     })

@@ -69,6 +69,8 @@ export class ShardRelay {
   #hash = ''
   /** Records in the log that are not noted yet. */
   #unnoted = 0
+  /** Whether there is something to note: for the cursor may move without records. */
+  #isBehindNoted = true
   #notedMs = Number.NEGATIVE_INFINITY
   #failures = 0
   #retryAtMs = Number.NEGATIVE_INFINITY
@@ -147,12 +149,14 @@ export class ShardRelay {
   /** One batch. Gives how long to wait; `undefined`: until somebody wakes us. */
   async #relay(): Promise<number | undefined> {
     const { core, pool, held, mayRelay, superseded, identity } = this.#options
+    const ahead = this.#ahead
+    this.#ahead = undefined
     // Before the reading: nobody writes to a shard any more once this was seen and its end reached.
     const ends = superseded()
-    const batch = await (this.#ahead ?? this.#read(this.#behind))
-    this.#ahead = undefined
+    const batch = await (ahead ?? this.#read(this.#behind))
     const last = batch.records.at(-1)
     if (last === undefined) {
+      if (ahead !== undefined) return 0
       if (ends && batch.horizon === batch.nextOffset) {
         await this.#note()
         await retireShard(pool, held)
@@ -160,7 +164,7 @@ export class ShardRelay {
         core.logger.info({ shard: this.shard }, 'a shard of the outbox is at its end')
         return undefined
       }
-      if (this.#unnoted === 0) return undefined
+      if (this.#isBehindNoted) return undefined
       const dueMs = this.#notedMs + NOTE_MS - core.clock.monotonicMs()
       if (dueMs > 0) return dueMs
       await this.#note()
@@ -177,6 +181,7 @@ export class ShardRelay {
     this.#behind = last.offset
     this.#hash = hash
     this.#unnoted += batch.records.length
+    this.#isBehindNoted = false
     if (core.clock.monotonicMs() - this.#notedMs >= NOTE_MS) await this.#note()
     // Once more: what came meanwhile woke us before we slept.
     return 0
@@ -232,7 +237,8 @@ export class ShardRelay {
     if ('halted' in judgement) await this.#goOn(judgement, shard, cursor)
     this.#unnoted = await countRecords(pool, this.shard, shard.relayed ?? 0n, this.#behind)
     this.#mode = 'relaying'
-    if (this.#behind !== 0n || shard.halted !== null) await this.#note()
+    this.#isBehindNoted = shard.halted === null && this.#behind === (shard.relayed ?? 0n)
+    await this.#note()
     await setWaiting(pool, held, null)
     core.logger.debug({ shard: this.shard, behind: String(this.#behind) }, 'a shard is relayed')
   }
@@ -254,13 +260,14 @@ export class ShardRelay {
   }
 
   async #note(): Promise<void> {
-    if (this.#mode !== 'relaying') return
+    if (this.#mode !== 'relaying' || this.#isBehindNoted) return
     const { core, pool, held } = this.#options
     const count = this.#unnoted
     await failpoint('relay:before-note')
     const progress = { offset: this.#behind, hash: this.#hash, count }
     await noteRelayed(pool, held, progress)
     this.#unnoted -= count
+    this.#isBehindNoted = true
     this.#notedMs = core.clock.monotonicMs()
     await failpoint('relay:noted')
   }

@@ -21,6 +21,19 @@ export const SOURCE_FAILPOINTS = [
   'upkeep:staged',
 ] as const
 
+/** The failpoints of src that relays pass; their sweep is one of its own. */
+export const RELAY_FAILPOINTS = [
+  'relay:fenced',
+  'relay:opened',
+  'relay:read',
+  'relay:produced',
+  'relay:committed',
+  'relay:before-note',
+  'relay:noted',
+  'outbox:rotated',
+  'outbox:before-empty',
+] as const
+
 /** Places in the scenario's own handlers that the sweep goes through as well. */
 export const HANDLER_FAILPOINTS = [
   'handler:applied',

@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import { start, type Millrace } from '../../src/app/start.ts'
+import { seededRandom, type Random } from '../../src/core/random.ts'
+import { event } from '../../src/events/event.ts'
+import { kafka } from '../../src/kafka/kafka.ts'
+import { cleanup } from '../support/cleanup.ts'
+import { testDatabase } from '../support/database.ts'
+import { readCommitted, relayed } from '../support/outbox.ts'
+import { spawnNode, type Scenario } from '../support/process.ts'
+import { eventually } from '../support/wait.ts'
+import { seedOf } from './chaos-run.ts'
+import type { Trap } from './failpoints.ts'
+import type { RelayConfig } from './relay-worker.ts'
+
+const WRITERS = 4
+const KEYS_PER_WRITER = 6
+
+/** A relay in a process of its own. */
+export interface RelayProcess extends Scenario {
+  readonly name: string
+  /** Resolves when the trap was sprung and the process is stopped or dead. */
+  trapped(): Promise<void>
+  /** Kills it; fails when it did not die of that. */
+  kill9(): Promise<void>
+}
+
+/**
+ * One run: writers publish in transactions, relays in processes of their own move it to Kafka, and a client that is not
+ * ours reads what is there in the end.
+ */
+export class RelayRun {
+  readonly random: Random
+  readonly #t: TestContext
+  readonly #brokers: readonly string[]
+  readonly #millrace: Millrace
+  readonly #databaseUrl: string
+  readonly #topic: string
+  readonly #leaseMs: number
+  /** What was acknowledged, by key, in order. */
+  readonly #written = new Map<string, number[]>()
+  #writing = true
+  #load: Promise<void> | undefined
+  #acknowledged = 0
+  #relays = 0
+
+  private constructor(
+    t: TestContext,
+    parts: {
+      readonly brokers: readonly string[]
+      readonly millrace: Millrace
+      readonly databaseUrl: string
+      readonly topic: string
+      readonly leaseMs: number
+      readonly seed: number
+    },
+  ) {
+    this.#t = t
+    this.#brokers = parts.brokers
+    this.#millrace = parts.millrace
+    this.#databaseUrl = parts.databaseUrl
+    this.#topic = parts.topic
+    this.#leaseMs = parts.leaseMs
+    this.random = seededRandom(parts.seed)
+  }
+
+  /** Makes everything; all of it ends with the test. */
+  static async begin(
+    t: TestContext,
+    brokers: readonly string[],
+    { leaseMs = 1_200 }: { readonly leaseMs?: number } = {},
+  ): Promise<RelayRun> {
+    const seed = seedOf(t)
+    const { url: databaseUrl } = await testDatabase(t)
+    const topic = `relay-${randomUUID()}`
+    const millrace = await start({
+      database: databaseUrl,
+      migrate: false,
+      log: kafka({ brokers }),
+      topics: { [topic]: { partitions: 4 } },
+      queues: false,
+      relay: false,
+      takeOverMs: 60_000,
+    })
+    cleanup(t, () => millrace.stop({ now: true }))
+    return new RelayRun(t, { brokers, millrace, databaseUrl, topic, leaseMs, seed })
+  }
+
+  get millrace(): Millrace {
+    return this.#millrace
+  }
+
+  /** How many records were acknowledged so far. */
+  get acknowledged(): number {
+    return this.#acknowledged
+  }
+
+  /** Starts a relay. */
+  relay(trap?: Trap): RelayProcess {
+    this.#relays += 1
+    const config: RelayConfig = {
+      name: `relay-${this.#relays}`,
+      databaseUrl: this.#databaseUrl,
+      brokers: this.#brokers,
+      leaseMs: this.#leaseMs,
+      batchRecords: 40,
+      pruneMs: 50,
+      ...(trap === undefined ? {} : { trap }),
+    }
+    const process = spawnNode(this.#t, new URL('./relay-worker.ts', import.meta.url), {
+      env: { CHAOS_RELAY: JSON.stringify(config), NODE_COMPILE_CACHE: compileCache() },
+    })
+    return Object.assign(Object.create(process) as Scenario, {
+      name: config.name,
+      async trapped() {
+        await process.waitFor('trap', { timeoutMs: 60_000 })
+        if (trap?.signal === 'SIGKILL') assert.equal((await process.exited).signal, 'SIGKILL')
+      },
+      async kill9() {
+        process.kill('SIGKILL')
+        assert.equal((await process.exited).signal, 'SIGKILL')
+      },
+    })
+  }
+
+  /** Publishes until {@link stopWriting}: long and short transactions, some of them rolled back. */
+  startWriting(): void {
+    this.#load = Promise.all(
+      Array.from({ length: WRITERS }, (_, writer) => this.#write(writer)),
+    ).then(() => {})
+    // Whoever ends the load learns of it.
+    this.#load.catch(() => {})
+  }
+
+  async stopWriting(): Promise<void> {
+    this.#writing = false
+    await this.#load
+  }
+
+  /** Waits until so many more records were acknowledged. */
+  async more(count: number): Promise<void> {
+    const goal = this.#acknowledged + count
+    await eventually(() => this.#acknowledged >= goal)
+  }
+
+  /** Waits until everything is in Kafka, and looks: nothing lost, doubled or, per key, out of order. */
+  async pass(): Promise<void> {
+    await relayed(this.#millrace)
+    const seen = new Map<string, number[]>([...this.#written.keys()].map((key) => [key, []]))
+    for (const { key, value } of await readCommitted(this.#brokers, this.#topic)) {
+      const { n } = JSON.parse(value ?? 'null') as { n: number }
+      seen.get(key ?? '')?.push(n)
+    }
+    for (const [key, written] of this.#written) {
+      assert.deepEqual(seen.get(key), written, `what is there of ${key} is not what was written`)
+    }
+    const total = [...seen.values()].reduce((sum, { length }) => sum + length, 0)
+    assert.equal(total, this.#acknowledged)
+  }
+
+  /** How often shards have changed hands. */
+  async handOvers(): Promise<number> {
+    const { rows } = await this.#millrace.database.query<{ n: number }>(
+      'select sum(epoch)::integer as n from millrace.outbox_shard',
+    )
+    return rows[0]?.n ?? 0
+  }
+
+  async #write(writer: number): Promise<void> {
+    const random = seededRandom(this.random.next() * 1_000_000)
+    const fact = event('FACT_NOTED', {
+      source: 'CHAOS',
+      topic: this.#topic,
+      schema: z.object({ key: z.string(), n: z.int() }),
+      key: ({ key }) => key,
+    })
+    const keys = Array.from({ length: KEYS_PER_WRITER }, (_, i) => `key-${writer}-${i}`)
+    const next = new Map(keys.map((key) => [key, 0]))
+    for (const key of keys) this.#written.set(key, [])
+    while (this.#writing) {
+      const facts = Array.from({ length: 1 + Math.floor(random.next() * 30) }, () => {
+        const key = keys[Math.floor(random.next() * keys.length)] as string
+        const n = next.get(key) as number
+        next.set(key, n + 1)
+        return { key, n }
+      })
+      const half = Math.floor(facts.length / 2)
+      const isLong = random.next() < 0.1
+      const isTakenBack = random.next() < 0.1
+      try {
+        await this.#millrace.transaction(async (tx) => {
+          await tx.publishMany(fact, facts.slice(0, half))
+          if (isLong) await sleep(50)
+          await tx.publishMany(fact, facts.slice(half))
+          if (isTakenBack) throw new TakenBack()
+        })
+      } catch (error) {
+        if (!(error instanceof TakenBack)) throw error
+        continue
+      }
+      for (const { key, n } of facts) this.#written.get(key)?.push(n)
+      this.#acknowledged += facts.length
+      await sleep(5)
+    }
+  }
+}
+
+class TakenBack extends Error {}
+
+let cacheDirectory: string | undefined
+
+function compileCache(): string {
+  if (cacheDirectory === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'millrace-chaos-cache-'))
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+    cacheDirectory = made
+  }
+  return cacheDirectory
+}
