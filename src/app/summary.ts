@@ -1,6 +1,6 @@
 import { METRICS, readCounts } from '../counts/counts.ts'
 import type { Core } from '../core/core.ts'
-import { listConsumers } from '../consumer/queries.ts'
+import { listConsumers, type ConsumerSummary } from '../consumer/queries.ts'
 import type { Log } from '../log/port.ts'
 import { summarizeOutbox } from '../outbox/queries.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -18,8 +18,8 @@ export interface Summary {
   readonly deadLetters: number
   /** Jobs not finished. */
   readonly backlog: number
-  /** Records not yet read, over all applications. */
-  readonly lag: number
+  /** Records not yet read, over all applications. `null`: the log cannot say just now. */
+  readonly lag: number | null
   /** Records in the outbox, not yet known to be in the log. */
   readonly outbox: number
   /** How long the oldest of them has waited, in milliseconds. Null: none waits. */
@@ -47,9 +47,19 @@ export async function summarize(core: Core, db: Queryable, log: Log): Promise<Su
     attemptsFailed: sum(METRICS.attemptsFailed),
     deadLetters: sum(METRICS.deadLetters),
     backlog: sum(METRICS.jobsUnfinished),
-    lag: consumers.reduce((total, { lag }) => total + Number(lag ?? 0n), 0),
+    lag: lagOf(consumers),
     outbox: sum(METRICS.outboxWaiting),
     outboxAgeMs: outbox.ageMs,
     outboxHalted: outbox.halted,
   }
+}
+
+/** What is behind an end that nobody knows is not nothing. A partition that is gone has no end, and no lag. */
+function lagOf(consumers: readonly ConsumerSummary[]): number | null {
+  let lag = 0
+  for (const one of consumers) {
+    if (one.lag === null && one.state !== 'halted') return null
+    lag += Number(one.lag ?? 0n)
+  }
+  return lag
 }

@@ -172,21 +172,25 @@ export class Cluster {
   }
 
   async #run({ names, ids, found }: Lookup): Promise<void> {
-    const missing = (): MetadataRequestTopic[] => [
-      ...[...names].filter((name) => !found.has(name)).map((name) => ({ name })),
-      ...[...ids].filter((id) => !found.has(id)).map((topicId) => ({ topicId })),
-    ]
-    const { brokers } = await this.main((connection) => this.#ask(connection, missing(), found))
-    const others = brokers.filter(
+    // Two questions: of a request that has an id in it, brokers do not look at the names.
+    const missing = (): MetadataRequestTopic[][] =>
+      [
+        [...names].filter((name) => !found.has(name)).map((name) => ({ name })),
+        [...ids].filter((id) => !found.has(id)).map((topicId) => ({ topicId })),
+      ].filter((topics) => topics.length > 0)
+    const ask = async (connection: BrokerConnection, timeoutMs?: number): Promise<void> => {
+      await Promise.all(missing().map((topics) => this.#ask(connection, topics, found, timeoutMs)))
+    }
+    await this.main((connection) => ask(connection))
+    const others = this.#brokers.filter(
       ({ host, port }) => host !== this.#main?.host || port !== this.#main.port,
     )
-    const unknown = missing()
-    if (unknown.length > 0) {
+    if (missing().length > 0) {
       await Promise.all(
         others.slice(0, OPINIONS - 1).map(async (other) => {
           const connection = this.#connections.to(other, 'main')
           // One that does not answer has no opinion.
-          await this.#ask(connection, unknown, found, OPINION_MS).catch(() => {})
+          await ask(connection, OPINION_MS).catch(() => {})
         }),
       )
     }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { Admin } from '@platformatic/kafka'
 import { z } from 'zod'
@@ -10,7 +11,9 @@ import { job } from '../../../src/jobs/job.ts'
 import { kafka } from '../../../src/kafka/kafka.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
+import type { Topic } from '../../../src/log/port.ts'
 import { sharedKafka } from '../../support/kafka.ts'
+import { kafkaLog } from '../../support/kafka-log.ts'
 import { running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
 
@@ -64,4 +67,19 @@ test('an application reads Kafka, and Kafka’s own tools see how far it is', as
     seen?.map(({ partitionIndex, committedOffset }) => [partitionIndex, committedOffset]).sort(),
     [0, 1, 2].map((partition) => [partition, BigInt(counts.get(partition)?.length ?? 0)]),
   )
+})
+
+test('topics asked for by name and by id in one breath are all found', async (t) => {
+  const maker = await kafkaLog(t, await sharedKafka())
+  const make = (): Promise<Topic> => maker.createTopic(`breath-${randomUUID()}`, { partitions: 1 })
+  const [first, byName, byId] = await Promise.all([make(), make(), make()])
+  // It knows no topic yet, so it has to ask; what is asked for while a question is under way goes out together.
+  const log = await kafkaLog(t, await sharedKafka())
+  const [, found, offsets] = await Promise.all([
+    log.topic(first.name),
+    log.topic(byName.name),
+    log.offsets(byId.id),
+  ])
+  assert.equal(found?.id, byName.id)
+  assert.equal(offsets.length, 1)
 })
