@@ -18,8 +18,10 @@ export interface Figures {
   readonly deadLetters: number
   /** Jobs not finished, now. */
   readonly backlog: number
-  /** Records not read yet, over all applications, now. */
-  readonly lag: number
+  /** Records not read yet, over all applications, now. `null`: the log cannot say just now. */
+  readonly lag: number | null
+  /** Records written in transactions and not known to be on Kafka yet, now. Always 0 where events are in the database. */
+  readonly outbox: number
   /** Mails in the mailbox, now. */
   readonly mails: number
   /** Mails that arrived again and were not stored again, since this start. */
@@ -39,6 +41,7 @@ const NOTHING: Figures = {
   deadLetters: 0,
   backlog: 0,
   lag: 0,
+  outbox: 0,
   mails: 0,
   mailsAgain: 0,
   database: 'down',
@@ -99,6 +102,7 @@ export class FigureReader {
         deadLetters,
         backlog,
         lag,
+        outbox,
       } = await this.#millrace.summary()
       const purchases = await this.#purchases()
       this.#last = {
@@ -112,6 +116,7 @@ export class FigureReader {
         deadLetters,
         backlog,
         lag,
+        outbox,
         mails: this.#mailbox.size,
         mailsAgain: this.#mailbox.known,
         database: 'up',

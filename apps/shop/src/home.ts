@@ -35,9 +35,13 @@ export function shortPath(path: string): string {
 }
 
 /** Writes how to connect, for this user alone; gives back how to take that away again. */
-export function writeConnection({ connection }: Home, databaseUrl: string): () => void {
+export function writeConnection(
+  { connection }: Home,
+  databaseUrl: string,
+  brokers?: string,
+): () => void {
   const draft = `${connection}.${process.pid}`
-  const text = `${JSON.stringify({ databaseUrl, pid: process.pid }, undefined, 2)}\n`
+  const text = `${JSON.stringify({ databaseUrl, brokers, pid: process.pid }, undefined, 2)}\n`
   rmSync(draft, { force: true })
   writeFileSync(draft, text, { mode: 0o600, flag: 'wx' })
   renameSync(draft, connection)

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { kafka } from 'millrace/kafka'
 import { openDatabase, type Database } from './database.ts'
 import { findHome, shortPath, writeConnection, type Home } from './home.ts'
 import { jsonLines } from './json-lines.ts'
@@ -82,11 +83,13 @@ interface Serving {
 
 async function serve(serving: Serving): Promise<void> {
   const { options, home, purchases, database, output, words, stop } = serving
-  const forgetConnection = writeConnection(home, database.url)
+  const forgetConnection = writeConnection(home, database.url, options.kafka)
   let isUp = true
   try {
     const last = await runShop({
       database,
+      log: options.kafka === undefined ? undefined : kafka({ brokers: options.kafka }),
+      reset: options.reset,
       purchases,
       rate: options.rate,
       mailboxDirectory: home.mailbox,
@@ -102,7 +105,10 @@ async function serve(serving: Serving): Promise<void> {
         output.show(figures, isLast)
       },
       onStarted() {
-        words.say(`The shop is open: ${options.rate} purchases per second, ${database.place}.`)
+        const events = options.kafka === undefined ? '' : `, events on Kafka at ${options.kafka}`
+        words.say(
+          `The shop is open: ${options.rate} purchases per second, ${database.place}${events}.`,
+        )
         words.say(
           `Mails arrive in ${shortPath(home.mailbox)}; more is said in ${shortPath(home.log)}.`,
         )
@@ -110,8 +116,9 @@ async function serve(serving: Serving): Promise<void> {
         if (options.forMs !== undefined) stop.after(options.forMs)
       },
     })
-    const left = `${last.lag} records and ${last.backlog} jobs are left for the next start`
-    const all = last.lag === 0 && last.backlog === 0
+    const records = last.lag === null ? undefined : last.lag + last.outbox
+    const left = `${records ?? 'an unknown number of'} records and ${last.backlog} jobs are left for the next start`
+    const all = records === 0 && last.backlog === 0
     words.say(`Stopped after ${last.purchases} purchases; ${all ? 'nothing is left to do' : left}.`)
     output.phase('stopped')
   } finally {

@@ -10,6 +10,8 @@ export interface ShopOptions {
   readonly rate: number
   /** A PostgreSQL server of the user's own. Undefined: the embedded one. */
   readonly databaseUrl: string | undefined
+  /** Kafka brokers, `host:port` with commas between. Undefined: events are in the database. */
+  readonly kafka: string | undefined
   /** Forget everything the shop made, then begin at zero. */
   readonly reset: boolean
 }
@@ -29,6 +31,8 @@ export const HELP = `The shop: real purchases become orders, commissions and mai
   --for <time>          finish and stop after this time: 500ms, 20s, 5m, 1h. Default: until Ctrl-C
   --json                a JSON line a second instead of the live summary
   --database-url <url>  a PostgreSQL (15 or newer) of your own. Default: an embedded PostgreSQL 18
+  --kafka <host:port>   events on Kafka instead of in the database; \`npm run kafka\` starts a broker. Each log has its own past:
+                        change it together with --reset
   --reset               first forget everything the shop has made before
   --help                this text
 
@@ -44,7 +48,7 @@ const MAX_RATE = 10_000
 const MAX_FOR_MS = 24 * 86_400_000
 
 const FLAGS = ['json', 'reset', 'help'] as const
-const SETTINGS = ['for', 'rate', 'database-url'] as const
+const SETTINGS = ['for', 'rate', 'database-url', 'kafka'] as const
 const KNOWN: readonly string[] = [...FLAGS, ...SETTINGS]
 
 /** Reads the arguments after the program's name; gives all that is wrong with them at once. */
@@ -60,6 +64,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
       for: { type: 'string' },
       rate: { type: 'string' },
       'database-url': { type: 'string' },
+      kafka: { type: 'string' },
     },
   })
   const problems: string[] = []
@@ -82,6 +87,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     json: given.has('json'),
     rate: parseRate(given.get('rate'), problems),
     databaseUrl: parseUrl(given.get('database-url'), problems),
+    kafka: parseBrokers(given.get('kafka'), problems),
     reset: given.has('reset'),
   }
   return problems.length > 0 ? { kind: 'wrong', problems } : { kind: 'run', options }
@@ -104,6 +110,12 @@ function parseRate(text: string | undefined, problems: string[]): number {
   if (rate >= 0 && rate <= MAX_RATE) return rate
   problems.push(`--rate: expected a number from 0 to ${MAX_RATE}, got '${text}'`)
   return DEFAULT_RATE
+}
+
+function parseBrokers(text: string | undefined, problems: string[]): string | undefined {
+  if (text === undefined || /^[\w.-]+:\d{1,5}(,[\w.-]+:\d{1,5})*$/.test(text)) return text
+  problems.push(`--kafka: expected host:port, several with commas between, got '${text}'`)
+  return undefined
 }
 
 function parseUrl(text: string | undefined, problems: string[]): string | undefined {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { start, type Logger, type Millrace } from 'millrace'
+import { start, type LogFactory, type Logger, type Millrace } from 'millrace'
 import { commissions } from './commissions/app.ts'
 import type { Database } from './database.ts'
 import { FigureReader, type Figures } from './figures.ts'
@@ -16,6 +16,10 @@ import { Tills } from './tills/tills.ts'
 /** What the shop needs to run. */
 export interface ShopEnvironment {
   readonly database: Database
+  /** Where events are. Undefined: in the database. */
+  readonly log: LogFactory | undefined
+  /** Take the topics away first. */
+  readonly reset: boolean
   readonly purchases: readonly Purchase[]
   readonly rate: number
   readonly mailboxDirectory: string
@@ -37,9 +41,14 @@ const STOP_MS = 5_000
 /** After a crash the next start waits for this long before it takes over what was being read. */
 const TAKE_OVER_MS = 10_000
 
+const TOPICS = { [TILL_TOPIC]: { partitions: 6 }, orders: { partitions: 6 } }
+
 /** Runs the shop until it is told to stop; gives the last figures. */
 export async function runShop(env: ShopEnvironment): Promise<Figures> {
   const { database, purchases, rate, logger, onFigures, signal } = env
+  const events = env.log === undefined ? {} : { log: env.log }
+  // Those in the database went with it.
+  if (env.reset && env.log !== undefined) await deleteTopics(database, env.log)
   await migrateServices(database.pool)
   // Undone from the last to the first: what makes work ends before what does it.
   await using parts = new AsyncDisposableStack()
@@ -50,8 +59,9 @@ export async function runShop(env: ShopEnvironment): Promise<Figures> {
   parts.defer(() => sender.close())
   const millrace = await start({
     database: database.pool,
+    ...events,
     run: [orders, commissions, mailApplication(sender.send)],
-    topics: { [TILL_TOPIC]: { partitions: 6 }, orders: { partitions: 6 } },
+    topics: TOPICS,
     codeVersion: env.codeVersion,
     takeOverMs: TAKE_OVER_MS,
     stopMs: STOP_MS,
@@ -78,6 +88,17 @@ export async function runShop(env: ShopEnvironment): Promise<Figures> {
   ending.abort()
   await ticking
   return await lastFigures(millrace, figures, onFigures)
+}
+
+async function deleteTopics(database: Database, log: LogFactory): Promise<void> {
+  await using millrace = await start({
+    database: database.pool,
+    log,
+    queues: false,
+    upkeep: false,
+    relay: false,
+  })
+  for (const topic of Object.keys(TOPICS)) await millrace.log.deleteTopic(topic)
 }
 
 /** What was finished while stopping belongs to the last figures. */
@@ -112,6 +133,11 @@ async function tick(
   }
 }
 
+/** Nothing is on its way any more. */
+function isDone({ lag, backlog, outbox }: Figures): boolean {
+  return lag === 0 && backlog === 0 && outbox === 0
+}
+
 /** Returns when all is read and done, or when nothing has moved for a while. */
 async function untilNothingIsOnTheWay(reader: FigureReader): Promise<void> {
   const deadline = performance.now() + DRAIN_MS
@@ -120,9 +146,9 @@ async function untilNothingIsOnTheWay(reader: FigureReader): Promise<void> {
   for (;;) {
     const figures = await reader.readWithin(SECOND_MS)
     const now = performance.now()
-    if (figures?.database === 'up' && figures.lag === 0 && figures.backlog === 0) return
-    const { lag, backlog, handled, jobsCompleted } = figures ?? reader.lastKnown()
-    const progress = `${lag} ${backlog} ${handled} ${jobsCompleted}`
+    if (figures?.database === 'up' && isDone(figures)) return
+    const { lag, backlog, outbox, handled, jobsCompleted } = figures ?? reader.lastKnown()
+    const progress = `${lag} ${backlog} ${outbox} ${handled} ${jobsCompleted}`
     if (progress !== before) moved = now
     before = progress
     if (now > deadline || now - moved > NO_PROGRESS_MS) return

@@ -65,9 +65,15 @@ function notice({ rate }: Scene, { database, purchases }: Figures): readonly Lin
 function table(scene: Scene, figures: Figures, columns: number): readonly Line[] {
   const { rates, rows } = scene
   const { purchases, deadLetters, attemptsFailed, lag, backlog } = figures
-  const row = (name: string, value: number, perSecond: string, note: string, look: Look): Line => [
+  const row = (
+    name: string,
+    value: number | null,
+    perSecond: string,
+    note: string,
+    look: Look,
+  ): Line => [
     [name.padEnd(16), 'plain'],
-    [whole.format(value).padStart(11), look],
+    [(value === null ? '?' : whole.format(value)).padStart(11), look],
     [perSecond.padStart(10), 'dim'],
     ...(columns >= WIDE ? ([[`   ${note}`, 'dim']] as const) : []),
   ]
@@ -81,7 +87,13 @@ function table(scene: Scene, figures: Figures, columns: number): readonly Line[]
     row('events', figures.events, speed('events'), 'records in the log', 'plain'),
     row('handled', figures.handled, speed('handled'), 'records taken, per handler', 'plain'),
     row('jobs completed', figures.jobsCompleted, speed('jobsCompleted'), 'a mail each', 'plain'),
-    row('lag', lag, '', 'records not read yet', lag > 1_000 ? 'yellow' : 'plain'),
+    row(
+      'lag',
+      lag,
+      '',
+      lag === null ? 'the log does not answer just now' : 'records not read yet',
+      (lag ?? Infinity) > 1_000 ? 'yellow' : 'plain',
+    ),
     row('backlog', backlog, '', 'jobs not finished yet', backlog > 1_000 ? 'yellow' : 'plain'),
     row(
       'attempts failed',

@@ -7,6 +7,7 @@ const defaults: ShopOptions = {
   json: false,
   rate: 50,
   databaseUrl: undefined,
+  kafka: undefined,
   reset: false,
 }
 
@@ -28,12 +29,22 @@ it('runs with its defaults when nothing is asked for', () => {
 
 it('takes each option, with its value behind a space or an equals sign', () => {
   const url = 'postgres://me:secret@db.example:5432/shop'
-  const given = ['--for', '1.5m', '--rate=0', '--json', '--reset', `--database-url=${url}`]
+  const given = [
+    '--for',
+    '1.5m',
+    '--rate=0',
+    '--json',
+    '--reset',
+    `--database-url=${url}`,
+    '--kafka',
+    'a:9092,b.example:1',
+  ]
   assert.deepEqual(optionsOf(...given), {
     forMs: 90_000,
     json: true,
     rate: 0,
     databaseUrl: url,
+    kafka: 'a:9092,b.example:1',
     reset: true,
   })
 })
@@ -53,6 +64,12 @@ it('names everything that is wrong at once', () => {
     '--rate is given twice',
     "--for: expected a time such as 20s, from 1ms to 576h, got '20'",
     "--rate: expected a number from 0 to 10000, got '-1'",
+  ])
+})
+
+it('refuses brokers that are no addresses', () => {
+  assert.deepEqual(problemsOf('--kafka', 'somewhere'), [
+    "--kafka: expected host:port, several with commas between, got 'somewhere'",
   ])
 })
 

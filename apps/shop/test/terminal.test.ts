@@ -18,6 +18,7 @@ function figures(changes: Partial<Figures> = {}): Figures {
     deadLetters: 5,
     backlog: 3,
     lag: 7,
+    outbox: 0,
     mails: 1_200,
     mailsAgain: 0,
     database: 'up',

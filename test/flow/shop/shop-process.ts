@@ -124,7 +124,10 @@ export async function workOff(
   options: ShopProcessOptions,
 ): Promise<Figures> {
   const shop = startShop(t, [...args, '--json', '--rate', '0'], options)
-  await shop.line(({ database, lag, backlog }) => database === 'up' && lag === 0 && backlog === 0)
+  await shop.line(
+    ({ database, lag, backlog, outbox }) =>
+      database === 'up' && lag === 0 && backlog === 0 && outbox === 0,
+  )
   shop.kill('SIGTERM')
   const { code } = await shop.exited
   const last = shop.lines.at(-1)
