@@ -51,10 +51,11 @@ export function keepingLogger(): Logger & { readonly lines: LogLine[] } {
 /** Waits until everything in the log has been read by every application and no job is left. */
 export async function settled(millrace: Millrace): Promise<void> {
   await eventually(async () => {
+    // The lag first: what was read meanwhile has made its jobs by then.
+    const { lag } = await millrace.summary()
     const { rows } = await millrace.database.query<{ open: string }>(
       `select (select count(*) from millrace.job) + (select count(*) from millrace.position where halted is null and owner is null) as open`,
     )
-    const { lag } = await millrace.summary()
     return lag === 0 && Number(rows[0]?.open) === 0
   })
 }
