@@ -14,10 +14,10 @@ export interface Advised {
 }
 
 /**
- * The command to try next; null: nothing needs to be done.
- * @param topicNow id of the topic that has the name now; undefined: there is none.
+ * The command to try next; null: nothing needs to be done, or nobody can say just now.
+ * @param topicNow id of the topic that has the name now; undefined: there is none; null: the log does not answer.
  */
-export function adviceFor(position: Advised, topicNow: string | undefined): string | null {
+export function adviceFor(position: Advised, topicNow: string | undefined | null): string | null {
   const { application, topic, topicId, partition, state, code, pause } = position
   const whole = `--app ${application} --topic ${topic}`
   const one = `${whole} --partition ${partition}`
@@ -32,6 +32,7 @@ export function adviceFor(position: Advised, topicNow: string | undefined): stri
     case 'halted':
       break
   }
+  if (topicNow === null) return null
   if (topicNow === undefined) return `millrace consumers resolve accept ${one} --dry-run`
   if (topicNow !== topicId)
     return `millrace consumers resolve adopt ${whole} --from beginning --dry-run`

@@ -1,3 +1,4 @@
+import { MillraceError } from '../errors/millrace-error.ts'
 import type { Log, PartitionOffsets } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { hashOf } from './record-hash.ts'
@@ -19,6 +20,7 @@ const MOST = 20_000
  * Looks at the last record of the position, then of its batches, in growing steps back and then in between: some 30 reads
  * for all of them. One that is missing, by compaction or retention, counts as not the same, so what is found may be older
  * than it need be, and is never too new.
+ * @throws E_LOG_UNAVAILABLE, retryable, when the log cannot be read just now.
  */
 export async function lastMatch(
   db: Queryable,
@@ -80,6 +82,13 @@ async function isSame(
   { offset, hash }: Checkpoint,
 ): Promise<boolean> {
   const [read] = await log.read([{ topic, topicId, partition, offset, maxRecords: 1 }])
+  if (read?.unavailable !== undefined) {
+    throw new MillraceError(
+      'E_LOG_UNAVAILABLE',
+      `${topic}/${partition} cannot be read just now, so nobody can say how far it is as it was: ${read.unavailable}`,
+      { retryable: true },
+    )
+  }
   const record = read?.records[0]
   return record?.offset === offset && Buffer.from(hash).equals(hashOf(record))
 }

@@ -59,6 +59,7 @@ export interface ResolvePlan {
  * Says what a resolution would do to the stopped positions of a scope, by the log as it is now; changes nothing.
  * @throws E_CONSUMER_NOT_FOUND
  * @throws E_CONSUMER_STATE when none of them is stopped.
+ * @throws E_LOG_UNAVAILABLE, retryable, when the log cannot be read just now.
  */
 export async function planResolve(
   parts: Pick<OrderParts, 'pool' | 'log'>,
@@ -129,6 +130,7 @@ async function planMove(db: Queryable, log: Log, move: Move): Promise<ResolveSte
   if (topic.id !== position.topicId)
     return `the topic was made anew, with id ${topic.id}: adopt that one`
   if (range === undefined) return `the topic has no partition ${position.partition} any more`
+  if (range.unavailable !== undefined) return `it cannot be read just now: ${range.unavailable}`
   const match = await lastMatch(db, log, position, range)
   return resolution.decision === 'rewind'
     ? planRewind(resolution.to, { base, position, range, match })
@@ -189,7 +191,7 @@ function planAccept(
   if (gap?.code === 'corrupt' && next >= range.start && next <= range.appendOffset) {
     return gap.to === null
       ? 'nobody knows where what cannot be read ends. Say where to go on: `accept --to <offset>`'
-      : step(gap.to, gap.to - next, 'goes on behind what cannot be read')
+      : step(gap.to, gap.to - (gap.from ?? next), 'goes on behind what cannot be read')
   }
   if (next < range.start)
     return step(range.start, range.start - next, 'goes on where the log begins now')
@@ -235,6 +237,9 @@ async function planAdopt(
   if (old.length === 0) return 'the topic is the one that it was: rewind, or accept'
   if (positions.length < old.length)
     return 'not all of its partitions are stopped yet. Start the application, and try again'
+  const silent = ranges.find(({ unavailable }) => unavailable !== undefined)
+  if (silent !== undefined)
+    return `partition ${silent.partition} of the new topic cannot be read just now: ${silent.unavailable ?? ''}`
   const gaps = await listGaps(db, { application, open: true })
   const ends = old.map((position): ResolveStep => {
     const gap = gaps.find(

@@ -1,4 +1,5 @@
 import { listPauses, pauseOf, type Pause } from '../control/pauses.ts'
+import { isMillraceError } from '../errors/millrace-error.ts'
 import type { Log } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { adviceFor } from './advice.ts'
@@ -53,7 +54,7 @@ export interface ConsumerSummary {
   /** What was found when it was halted. */
   readonly code: GapCode | null
   readonly pause: Pause | null
-  /** The command to try next; null: nothing needs to be done. */
+  /** The command to try next; null: nothing needs to be done, or the log does not answer. */
   readonly next: string | null
   readonly updatedAt: Date
 }
@@ -110,9 +111,9 @@ export async function listConsumers(
     const known = offsets.filter(({ unavailable }) => unavailable === undefined)
     ends.set(topicId, new Map(known.map(({ partition, end }) => [partition, end])))
   }
-  const topicsNow = new Map<string, string | undefined>()
+  const topicsNow = new Map<string, string | undefined | null>()
   for (const { topic, halted } of rows) {
-    if (halted !== null && !topicsNow.has(topic)) topicsNow.set(topic, (await log.topic(topic))?.id)
+    if (halted !== null && !topicsNow.has(topic)) topicsNow.set(topic, await topicNow(log, topic))
   }
   const found = rows.map((row): ConsumerSummary => {
     const { application, topic, partition } = row
@@ -147,6 +148,17 @@ export async function listConsumers(
   return filter.lagTimes === true && now !== undefined ? withLagTimes(log, found, now) : found
 }
 
+/** Id of the topic that has a name now; null: the log does not answer. */
+async function topicNow(log: Log, name: string): Promise<string | undefined | null> {
+  try {
+    return (await log.topic(name))?.id
+  } catch (error) {
+    // A list is for when something is wrong: what is known without the log is shown all the same.
+    if (isMillraceError(error) && error.retryable) return null
+    throw error
+  }
+}
+
 function stateOf(row: Row, pause: Pause | null): ConsumerSummary['state'] {
   if (row.halted !== null) return 'halted'
   if (pause !== null) return 'paused'
@@ -179,9 +191,9 @@ async function withLagTimes(
     for (const [index, one] of some.entries()) {
       const result = results[index]
       const timestamp = result?.records[0]?.timestamp.getTime()
-      const isKnown = result !== undefined && result.outOfRange === undefined
       // Nothing but holes up to the end is nothing to be late with.
-      const none = isKnown && result.corrupt === undefined ? 0 : null
+      const isRead = result?.outOfRange === undefined && result?.corrupt === undefined
+      const none = isRead && result !== undefined && result.nextOffset >= result.end ? 0 : null
       ages.set(one, timestamp === undefined ? none : Math.max(0, now.getTime() - timestamp))
     }
   }

@@ -49,9 +49,9 @@ export function findingOf(position: OwnedPosition, result: ReadResult): Finding 
   const { next } = position
   if (result.corrupt !== undefined) {
     const { to, reason } = result.corrupt
-    const evidence = { logStart: result.logStart, logEnd: result.end }
-    const found = `what stands at offset ${next} cannot be read: ${reason}`
-    return { code: 'corrupt', found, from: next, to, evidence }
+    const { nextOffset: from, logStart, end: logEnd } = result
+    const found = `what stands at offset ${from} cannot be read: ${reason}`
+    return { code: 'corrupt', found, from, to, evidence: { logStart, logEnd } }
   }
   if (result.outOfRange === undefined) return undefined
   if (result.outOfRange === 'before-start') {

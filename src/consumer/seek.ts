@@ -1,5 +1,6 @@
 import { noteAction, type OrderedBy } from '../control/operator-action.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
+import type { PartitionOffsets } from '../log/port.ts'
 import { retryConflicts } from '../postgres/retry-conflicts.ts'
 import { transaction } from '../postgres/transaction.ts'
 import type { StartPosition } from './application.ts'
@@ -55,14 +56,7 @@ export async function planSeek(
   for (const position of positions) {
     const { partition, topicId, next } = position
     const range = ranges.find((one) => one.partition === partition)
-    const why =
-      position.halted !== null
-        ? `it is stopped: ${position.halted}`
-        : topic?.id !== topicId || range === undefined
-          ? 'the topic was deleted or made anew; start the application, which finds out what is missing, and resolve that'
-          : next < range.start || next > range.appendOffset
-            ? `position ${next} lies outside of the log, which has ${range.start} to ${range.appendOffset}; start the application, which finds out what is missing, and resolve that`
-            : undefined
+    const why = cannotMove(position, topic?.id, range)
     if (why !== undefined) {
       refused.push({ topic: scope.topic, partition, why })
       continue
@@ -151,6 +145,21 @@ export function nothingMoved(refused: readonly RefusedPosition[]): MillraceError
   return new MillraceError('E_CONSUMER_STATE', `no position can be moved${why}`, {
     details: { refused },
   })
+}
+
+function cannotMove(
+  { halted, topicId, next }: OrderedPosition,
+  topicNow: string | undefined,
+  range: PartitionOffsets | undefined,
+): string | undefined {
+  const first = 'start the application, which finds out what is missing, and resolve that'
+  if (halted !== null) return `it is stopped: ${halted}`
+  if (topicNow !== topicId || range === undefined)
+    return `the topic was deleted or made anew; ${first}`
+  if (range.unavailable !== undefined) return `it cannot be read just now: ${range.unavailable}`
+  if (next < range.start || next > range.appendOffset)
+    return `position ${next} lies outside of the log, which has ${range.start} to ${range.appendOffset}; ${first}`
+  return undefined
 }
 
 function changedMeanwhile(
