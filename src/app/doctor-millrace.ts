@@ -31,6 +31,7 @@ interface Parts extends Record<string, unknown> {
   readonly lapsed: string[]
   readonly upkeep: boolean
   readonly halted: string[]
+  readonly paused: string[]
   readonly unread: string[]
 }
 
@@ -55,11 +56,13 @@ export async function checkParts(pool: Pool): Promise<Check[]> {
        exists (select from millrace.lease where expires_at > clock_timestamp()) as upkeep,
        array(select application || ' ' || topic || '/' || partition || ' (' || halted || ')' from millrace.position
              where halted is not null order by 1) as halted,
+       array(select concat_ws('/', application, topic, partition) || ' by ' || paused_by || ' (' || reason || ')'
+             from millrace.pause where expires_at is null or expires_at > clock_timestamp() order by 1) as paused,
        array(select distinct application from millrace.position
              where halted is null and application not in (select unnest(applications) from live) order by 1) as unread`,
   )
   const parts = rows[0] as Parts
-  return [partitions(parts), ...processes(parts), halted(parts)]
+  return [partitions(parts), ...processes(parts), halted(parts), paused(parts)]
 }
 
 function partitions({ missing_today: today, missing_tomorrow: tomorrow }: Parts): Check {
@@ -131,6 +134,17 @@ function halted({ halted: found }: Parts): Check {
     state: 'failure',
     found: `${found.length}: ${few(found)}`,
     fix: 'millrace consumers list says why, and names the command; nothing is guessed, so somebody has to decide.',
+  }
+}
+
+function paused({ paused: found }: Parts): Check {
+  const base = { id: 'consumer.paused', title: 'paused consumers' }
+  if (found.length === 0) return { ...base, state: 'ok', found: 'none' }
+  return {
+    ...base,
+    state: 'warning',
+    found: `${found.length}: ${few(found)}`,
+    fix: 'millrace consumers resume --app <name>, when what it was paused for is over.',
   }
 }
 

@@ -87,6 +87,7 @@ describe('millrace doctor', () => {
       'migrations',
       'history.partitions',
       'consumer.halted',
+      'consumer.paused',
       'process.liveness',
       'process.upkeep',
     ]) {
@@ -105,6 +106,20 @@ describe('millrace doctor', () => {
     const detailed = await cli.run(['doctor', '--detailed-exitcode'])
     assert.equal(detailed.code, 3)
     assert.match(detailed.stdout, /^! processes.*none is alive[^]*fix: millrace start/m)
+  })
+
+  it('warns about what is paused, for pauses are forgotten', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(
+      `insert into millrace.pause (application, topic, partition, paused_by, reason, expires_at) values
+         ('search', 'products', 3, 'ana', E'rebuilt\u001b[2J', null), ('mail', null, null, 'bob', 'over', '2020-01-01')`,
+    )
+    const { code, stdout } = await cli.run(['doctor'])
+    assert.equal(code, 0)
+    assert.match(
+      stdout,
+      /^! paused consumers +1: search\/products\/3 by ana \(rebuilt\\x1b\[2J\)$/m,
+    )
   })
 
   it('fails for halted partitions and missing days, on one line each', async (t) => {
