@@ -83,6 +83,9 @@ describe('an application', () => {
         deadLetters: 0,
         backlog: 0,
         lag: 0,
+        outbox: 0,
+        outboxAgeMs: null,
+        outboxHalted: 0,
       },
     )
   })
