@@ -107,7 +107,11 @@ export async function listConsumers(
   const pauses = await listPauses(db, filter.application)
   const ends = new Map<string, Map<number, bigint>>()
   for (const topicId of new Set(rows.map((row) => row.topic_id))) {
-    const offsets = await log.offsets(topicId)
+    const offsets = await log.offsets(topicId).catch((error: unknown) => {
+      // Where the positions are is to be seen also, and just then, when the log cannot be reached.
+      if (isMillraceError(error) && error.retryable) return []
+      throw error
+    })
     const known = offsets.filter(({ unavailable }) => unavailable === undefined)
     ends.set(topicId, new Map(known.map(({ partition, end }) => [partition, end])))
   }

@@ -96,7 +96,7 @@ function checkOptions(options: KafkaOptions): void {
     addresses.length > 0 && addresses.every((address) => address !== undefined),
     'brokers',
     "one or more of 'host:port'",
-    brokers,
+    withoutSecrets(brokers),
   )
   const whole = (option: keyof KafkaOptions, min: number, max: number): void => {
     const value = options[option]
@@ -147,6 +147,12 @@ function checkLogin(problems: Problems, sasl: KafkaLogin): void {
         (sasl as { mechanism?: unknown }).mechanism,
       )
   }
+}
+
+/** Some write logins before addresses, as in URLs. */
+function withoutSecrets(brokers: unknown): unknown {
+  if (Array.isArray(brokers)) return brokers.map(withoutSecrets)
+  return typeof brokers === 'string' ? brokers.replaceAll(/[^,]*@/g, '***@') : brokers
 }
 
 /** The addresses that are named; `undefined` for what is none. */

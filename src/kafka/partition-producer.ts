@@ -62,31 +62,23 @@ export class PartitionProducer {
   readonly #options: PartitionProducerOptions
   readonly #queue: Entry[] = []
   #identity: BatchSequence | undefined
-  #running: Promise<void> | undefined
+  #isRunning = false
 
   constructor(options: PartitionProducerOptions) {
     this.#options = options
   }
 
-  get isIdle(): boolean {
-    return this.#running === undefined
-  }
-
   push(entries: readonly Entry[]): void {
     for (const entry of entries) this.#queue.push(entry)
-    this.#running ??= this.#run()
-  }
-
-  /** Resolves when nothing is under way. */
-  async idle(): Promise<void> {
-    await this.#running
+    if (!this.#isRunning) void this.#run()
   }
 
   async #run(): Promise<void> {
+    this.#isRunning = true
     // Whatever else is appended in this turn of the event loop goes with it.
     await new Promise<void>((resolve) => setImmediate(resolve))
     while (this.#queue.length > 0) await this.#deliver(this.#take())
-    this.#running = undefined
+    this.#isRunning = false
   }
 
   #take(): Entry[] {

@@ -46,7 +46,9 @@ export class Producer {
   readonly #sender: ProduceSender
   readonly #partitions = new Map<string, PartitionProducer>()
   readonly #closing = new AbortController()
+  readonly #underWay = new Set<Promise<unknown>>()
   #queued = 0
+  #closed = false
 
   constructor(options: ProducerOptions) {
     this.#options = options
@@ -55,8 +57,18 @@ export class Producer {
   }
 
   /** See `Log.append`. */
-  async append(records: readonly NewRecord[]): Promise<AppendedRecord[]> {
-    if (this.#closing.signal.aborted) {
+  append(records: readonly NewRecord[]): Promise<AppendedRecord[]> {
+    const appending = this.#append(records)
+    this.#underWay.add(appending)
+    const done = (): void => {
+      this.#underWay.delete(appending)
+    }
+    appending.then(done, done)
+    return appending
+  }
+
+  async #append(records: readonly NewRecord[]): Promise<AppendedRecord[]> {
+    if (this.#closed) {
       throw new MillraceError('E_LOG_UNAVAILABLE', 'not written: the log was closed')
     }
     const { core } = this.#options
@@ -84,8 +96,9 @@ export class Producer {
 
   /** Waits a while for what is under way; what is not done then is given up. */
   async close(): Promise<void> {
+    this.#closed = true
     const { clock } = this.#options.core
-    const idle = Promise.all([...this.#partitions.values()].map((one) => one.idle()))
+    const idle = Promise.allSettled(this.#underWay)
     const { signal } = new AbortController()
     // What takes longer is told that nobody knows.
     await within(idle, { clock, timeoutMs: CLOSE_MS, signal }).catch(() => {})

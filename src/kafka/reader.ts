@@ -7,7 +7,7 @@ import type { Fetching } from './fetching.ts'
 import type { Demand, Outcome, PartitionBuffer } from './partition-buffer.ts'
 
 /** How long a read waits for the brokers, in milliseconds. */
-const ANSWER_MS = 1_000
+const ANSWER_MS = 3_000
 /** Below this much at hand, more is fetched before it is asked for. */
 const AHEAD_BYTES = 524_288
 

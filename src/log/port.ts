@@ -89,7 +89,7 @@ export interface ReadResult {
 export interface ReadOptions {
   readonly signal?: AbortSignal
   /**
-   * Whether to ask the log's servers when nothing is at hand, and to wait for their answer, up to a second. Default `true`:
+   * Whether to ask the log's servers when nothing is at hand, and to wait for their answer, up to three seconds. Default `true`:
    * whatever was there before the call is given. `false`: gives what is at hand and lets the rest come; `onAppend` tells
    * when it has. For those who ask again and again about many partitions.
    */
@@ -172,7 +172,7 @@ export interface Log {
    * @throws E_LOG_UNKNOWN_TOPIC when a topic, or the partition asked for, does not exist.
    * @throws E_EVENT_TOO_LARGE when keys, values and headers have more than 128 MiB together, or a record more than the log
    * takes.
-   * @throws E_LOG_UNAVAILABLE, retryable, when nothing was written because the log could not be reached in time.
+   * @throws E_LOG_UNAVAILABLE or E_LOG_CONNECT, retryable, when nothing was written because the log could not be reached.
    * @throws E_LOG_UNKNOWN_APPEND when nobody can say whether all was written, or only a part was. Look before repeating.
    * @throws E_LOG_NOT_TRANSACTIONAL when there is a `tx` and the log is not `transactional`.
    */

@@ -1,7 +1,10 @@
 import type { Log, LogRecord, Topic } from '../../src/log/port.ts'
 import { eventually } from './wait.ts'
 
-/** Reads a partition from an offset up to where the log ends now, and says where that is. */
+/**
+ * Reads a partition from an offset up to where the log ends now, and says where that is. A broker that cannot answer just
+ * now is asked again.
+ */
 export async function readToEnd(
   log: Log,
   topic: Topic,
@@ -13,7 +16,8 @@ export async function readToEnd(
   for (let next = from; ; ) {
     const [result] = await log.read([{ topicId, topic: name, partition, offset: next }])
     if (result === undefined) throw new Error('a read without a result')
-    const bad = result.outOfRange ?? result.corrupt ?? result.unavailable
+    if (result.unavailable !== undefined) continue
+    const bad = result.outOfRange ?? result.corrupt
     if (bad !== undefined) throw new Error(`offset ${next}: ${bad}`)
     records.push(...result.records)
     if (result.nextOffset === next) return { records, next }

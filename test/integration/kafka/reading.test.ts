@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
-import { open, readdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { Admin, Producer } from '@platformatic/kafka'
 import type { Log, LogRecord, NewRecord, Topic } from '../../../src/log/port.ts'
 import { cleanup, type TestScope } from '../../support/cleanup.ts'
+import { flipBytes } from '../../support/flip-bytes.ts'
 import { kafkaLog } from '../../support/kafka-log.ts'
 import { freshTopic, readToEnd, values } from '../../support/kafka-reading.ts'
-import { sharedKafka, testKafka, type Kafka, type SharedKafka } from '../../support/kafka.ts'
+import { sharedKafka, testKafka, type SharedKafka } from '../../support/kafka.ts'
 import { eventually } from '../../support/wait.ts'
 
 function record(topic: Topic, value: string, parts: Partial<NewRecord> = {}): NewRecord {
@@ -262,7 +261,7 @@ test('a byte that was flipped on disk is never given, and what stands before it 
   await log.append([record(topic, 'amount=100', { partition: 0 })])
   await log.append([record(topic, 'later', { partition: 0 })])
   await log.append([record(topic, 'other', { partition: 1 })])
-  await flip(cluster, 'flipped-0', 'amount=100', 'amount=900')
+  await flipBytes(cluster, 'flipped-0', 'amount=100', 'amount=900')
 
   const at = (offset: bigint, partition = 0): Parameters<Log['read']>[0][number] => ({
     topic: topic.name,
@@ -279,21 +278,6 @@ test('a byte that was flipped on disk is never given, and what stands before it 
   // Whoever decides to go on behind it can.
   assert.deepEqual(values((await readToEnd(log, topic, 2n)).records), ['later'])
 })
-
-/** Changes bytes in the file of a partition. */
-async function flip(cluster: Kafka, partition: string, from: string, to: string): Promise<void> {
-  const directory = join(cluster.nodes[0]?.logDirectory ?? '', 'data', partition)
-  const name = (await readdir(directory)).find((file) => file.endsWith('.log')) ?? ''
-  const file = await open(join(directory, name), 'r+')
-  try {
-    const bytes = await file.readFile()
-    const place = bytes.indexOf(from)
-    assert.ok(place > 0, 'the record is in the file')
-    await file.write(Buffer.from(to), 0, to.length, place)
-  } finally {
-    await file.close()
-  }
-}
 
 test('two readers of one partition at different places get all of it', async (t) => {
   const cluster = await sharedKafka()
