@@ -1,15 +1,21 @@
 import { parseArgs } from 'node:util'
 import { benchJobs } from './jobs.ts'
+import { benchKafkaConsume } from './kafka-consume.ts'
 import { benchPipeline } from './pipeline.ts'
 import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
 
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchRow[]>>> = {
   jobs: benchJobs,
   pipeline: benchPipeline,
+  'kafka-consume': benchKafkaConsume,
 }
 
 /** How many jobs, or records, when nothing else is asked for. */
-const COUNTS: Readonly<Record<string, number>> = { jobs: 100_000, pipeline: 50_000 }
+const COUNTS: Readonly<Record<string, number>> = {
+  jobs: 100_000,
+  pipeline: 50_000,
+  'kafka-consume': 500_000,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

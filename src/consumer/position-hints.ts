@@ -1,3 +1,4 @@
+import { backoffMs } from '../core/backoff.ts'
 import type { Core } from '../core/core.ts'
 import { createLoop, type Loop } from '../core/loop.ts'
 import { within } from '../core/within.ts'
@@ -14,6 +15,8 @@ export interface PositionHintsOptions {
 
 /** What has not changed is said again after so many milliseconds: logs forget positions that nobody repeats. */
 const REPEAT_MS = 3_600_000
+/** Waits before what was not taken is sent again: another program may use the application's name for days. */
+const BACKOFF = { baseMs: 1_000, maxMs: 60_000 }
 /** How long a partition that is given up waits for its last position to be sent, in milliseconds. */
 const LAST_MS = 500
 
@@ -28,6 +31,8 @@ export class PositionHints {
   readonly #changed = new Set<string>()
   #sending: Promise<void> = Promise.resolve()
   #repeatAt: number
+  #failures = 0
+  #notBefore = 0
 
   constructor(options: PositionHintsOptions) {
     this.#options = options
@@ -83,16 +88,24 @@ export class PositionHints {
       this.#repeatAt = now + REPEAT_MS
       for (const key of this.#held.keys()) this.#changed.add(key)
     }
-    await this.#send()
+    if (now >= this.#notBefore) await this.#send()
   }
 
   /** One sending at a time, so that an older position never comes after a newer one. */
   #send(): Promise<void> {
     this.#sending = this.#sending.then(async () => {
-      const { log, application } = this.#options
+      const { core, log, application } = this.#options
       const positions = [...this.#changed].flatMap((key) => this.#held.get(key) ?? [])
       this.#changed.clear()
-      if (positions.length > 0) await log.noteCommitted?.(application, positions)
+      if (positions.length === 0) return
+      if ((await log.noteCommitted?.(application, positions)) !== false) {
+        this.#failures = 0
+        return
+      }
+      this.#failures += 1
+      const { clock, random } = core
+      this.#notBefore = clock.monotonicMs() + backoffMs(this.#failures, random, BACKOFF)
+      for (const { topicId, partition } of positions) this.#changed.add(`${topicId}/${partition}`)
     })
     return this.#sending
   }

@@ -194,8 +194,11 @@ export class KafkaLog implements RelayLog {
     return start
   }
 
-  async noteCommitted(application: string, positions: readonly CommittedPosition[]): Promise<void> {
-    if (positions.length > 0) await this.#hints.send(application, positions)
+  async noteCommitted(
+    application: string,
+    positions: readonly CommittedPosition[],
+  ): Promise<boolean> {
+    return positions.length === 0 || this.#hints.send(application, positions)
   }
 
   relayProducer(identity: RelayIdentity): RelayProducer {

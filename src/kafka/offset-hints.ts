@@ -40,17 +40,17 @@ export class OffsetHints {
     this.#connections = connections
   }
 
-  /** Never rejects. */
-  async send(application: string, positions: readonly CommittedPosition[]): Promise<void> {
+  /** Whether Kafka took them. Never rejects. */
+  async send(application: string, positions: readonly CommittedPosition[]): Promise<boolean> {
     try {
       const refused = await this.#commit(application, positions)
-      if (refused === undefined) return
+      if (refused === undefined) return true
       // A coordinator that is found for the first time may need a moment, and one that moved is asked for anew.
       this.#coordinators.delete(application)
       const again = COORDINATOR_MOVED.has(refused)
         ? await this.#commit(application, positions)
         : refused
-      if (again === undefined) return
+      if (again === undefined) return true
       this.#core.logger.debug(
         { application, kafka: errorName(again) },
         'Kafka did not take the committed offsets; its lag is out of date',
@@ -62,6 +62,7 @@ export class OffsetHints {
         'the committed offsets could not be sent to Kafka; its lag is out of date',
       )
     }
+    return false
   }
 
   /** Kafka's error code for the first that it refuses. */

@@ -188,9 +188,9 @@ export interface Log {
   purge(topicId: string, partition: number, beforeOffset: bigint): Promise<bigint>
   /**
    * Tells the log how far an application has committed, for lag tools that look there. Best effort: it may be lost, and
-   * nothing of ours ever reads it. Resolves when it was sent or given up; never rejects.
+   * nothing of ours ever reads it. Resolves to whether the log took it; never rejects.
    */
-  noteCommitted?(application: string, positions: readonly CommittedPosition[]): Promise<void>
+  noteCommitted?(application: string, positions: readonly CommittedPosition[]): Promise<boolean>
   /** Ends what runs in the background. Safe twice. The pool or client it was given stays open. */
   close(): Promise<void>
 }
