@@ -216,9 +216,12 @@ export class Fetching {
       case KAFKA_ERROR.offsetOutOfRange:
         void this.#outOfRange(buffer, demand)
         return
-      default:
+      default: {
+        const reason = `its leader says ${errorName(part.error)}`
+        if (part.error === KAFKA_ERROR.topicAuthorizationFailed) buffer.refused = reason
         this.#putBack(buffer, demand)
-        void this.#recover(buffer, `its leader says ${errorName(part.error)}`)
+        void this.#recover(buffer, reason)
+      }
     }
   }
 
@@ -263,6 +266,7 @@ export class Fetching {
 
   #settle(buffer: PartitionBuffer, demand: Demand, outcome: Outcome): void {
     buffer.trouble = undefined
+    buffer.refused = undefined
     buffer.unserved = 0
     for (const waiter of demand.waiters.splice(0)) waiter(outcome)
     if (outcome === 'end') return
@@ -325,7 +329,11 @@ export class Fetching {
           await core.clock.sleep(backoffMs(failures, core.random, BACKOFF), { signal })
         }
         const view = await cluster.topic({ id: topicId })
-        if (view?.partitions[partition] === undefined) this.#gone(buffer)
+        const isThere = view?.partitions[partition] !== undefined
+        // Whoever may not see a topic is told that there is none.
+        why = isThere ? undefined : buffer.refused
+        if (why !== undefined) continue
+        if (!isThere) this.#gone(buffer)
         break
       } catch (error) {
         if (signal.aborted) return

@@ -56,6 +56,8 @@ export class PartitionBuffer {
   /** The offset for which a broker is told to answer as soon as there is something. */
   watched: bigint | undefined
   trouble: Trouble | undefined
+  /** Why its leader does not let us read it, if that is what is wrong. */
+  refused: string | undefined
   /** Whether its leader is being looked for. */
   recovering = false
   /** How often in a row its leader has sent nothing of what it has, for want of room. */

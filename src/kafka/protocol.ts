@@ -12,6 +12,7 @@ export const KAFKA_ERROR = {
   notCoordinator: 16,
   recordListTooLarge: 18,
   notEnoughReplicas: 19,
+  topicAuthorizationFailed: 29,
   topicAlreadyExists: 36,
   outOfOrderSequence: 45,
   duplicateSequence: 46,
