@@ -142,18 +142,19 @@ export class TransactionalProducer implements RelayProducer {
   /** The records by partition, in order. */
   async #lots(records: readonly RelayedRecord[]): Promise<Lot[]> {
     const views = await this.#views(new Set(records.map(({ topic }) => topic)))
-    const lots = new Map<string, Lot>()
+    const lots = new Map<TopicView, (Lot | undefined)[]>()
+    for (const topic of views.values()) lots.set(topic, [])
     for (const record of records) {
       const topic = views.get(record.topic) as TopicView
+      const ofTopic = lots.get(topic) as (Lot | undefined)[]
       const count = topic.partitions.length
       const partition = record.partition ?? partitionOf(record.key, count, this.#core.random)
       if (partition >= count) throw unknownTopic([`${record.topic}/${partition}`])
-      const key = `${topic.id}/${partition}`
-      const lot = lots.get(key)
-      if (lot === undefined) lots.set(key, { topic, partition, records: [record] })
+      const lot = ofTopic[partition]
+      if (lot === undefined) ofTopic[partition] = { topic, partition, records: [record] }
       else lot.records.push(record)
     }
-    return [...lots.values()]
+    return [...lots.values()].flatMap((some) => some.filter((lot) => lot !== undefined))
   }
 
   /** @throws E_LOG_UNKNOWN_TOPIC naming those that do not exist. */

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { headersToJson } from '../log/headers-json.ts'
 import type { OutboxRecord } from './read.ts'
 
 /**
@@ -92,16 +91,10 @@ export function parseCursor(text: string): Cursor {
 }
 
 /** SHA-256 of all that a record is, hexadecimal. */
-export function recordHash({
-  offset,
-  topic,
-  partition,
-  key,
-  value,
-  headers,
-}: OutboxRecord): string {
+export function recordHash(record: OutboxRecord): string {
+  const { offset, topic, partition, key, value, headersJson } = record
   const hash = createHash('sha256')
-  const place = JSON.stringify([String(offset), topic, partition, headersToJson(headers)])
+  const place = JSON.stringify([String(offset), topic, partition, headersJson])
   for (const part of [Buffer.from(place), key, value]) {
     hash.update(`${part === null ? -1 : part.length}:`)
     if (part !== null) hash.update(part)

@@ -7,7 +7,10 @@ import type { Pool } from '../postgres/pool.ts'
 export interface OutboxRecord extends RelayedRecord {
   /** Grows, with holes. */
   readonly offset: bigint
-  readonly appendedAt: Date
+  /** When, by the database's clock, in milliseconds since 1970. */
+  readonly appendedMs: number
+  /** As they are stored: the same text as long as the record is. */
+  readonly headersJson: string | null
 }
 
 /** What one read gave. */
@@ -100,9 +103,10 @@ function toRecord(row: Row): OutboxRecord {
     topic,
     partition: partition === null ? null : Number(partition),
     timestamp: new Date(Number(timestampMs)),
-    appendedAt: new Date(Number(appendedMs)),
+    appendedMs: Number(appendedMs),
     key,
     value,
+    headersJson: headers,
     headers: headersFromJson(headers),
   }
 }

@@ -14,7 +14,7 @@ import {
   type Judgement,
 } from './cursor.ts'
 import type { OutboxIdentity } from './identity.ts'
-import { readOutbox, readOutboxRecord, type OutboxBatch, type OutboxRecord } from './read.ts'
+import { readOutbox, readOutboxRecord, type OutboxBatch } from './read.ts'
 import {
   countRecords,
   haltShard,
@@ -175,7 +175,7 @@ export class ShardRelay {
     if (!mayRelay()) return undefined
     if (batch.more) this.#readAhead(last.offset)
     const hash = recordHash(last)
-    const cursor = cursorAt(last.offset, hash, identity, last)
+    const cursor = cursorAt(last.offset, hash, identity, new Date(last.appendedMs).toISOString())
     await (this.#producer as RelayProducer).produce(batch.records, cursor)
     await failpoint('relay:committed')
     this.#behind = last.offset
@@ -251,7 +251,7 @@ export class ShardRelay {
       this.#behind = acceptedBehind
       this.#hash = record === undefined ? '' : recordHash(record)
     }
-    const text = cursorAt(this.#behind, this.#hash, identity, cursor)
+    const text = cursorAt(this.#behind, this.#hash, identity, cursor?.appendedAt ?? LONG_AGO)
     await (this.#producer as RelayProducer).produce([], text)
     core.logger.warn(
       { shard: this.shard, behind: String(this.#behind), reason: judgement.halted },
@@ -309,11 +309,11 @@ function cursorAt(
   offset: bigint,
   hash: string,
   { database }: OutboxIdentity,
-  like: Pick<Cursor, 'appendedAt'> | Pick<OutboxRecord, 'appendedAt'> | null,
+  appendedAt: string,
 ): string {
-  const appendedAt = new Date(like?.appendedAt ?? 0).toISOString()
   return formatCursor({ offset, hash, database, appendedAt })
 }
 
+const LONG_AGO = new Date(0).toISOString()
 const NOT_NOTED = 'how far a shard is could not be noted; the next relay finds it in the log'
 const NOT_CLOSED = 'the producer of a shard could not be closed in good order'

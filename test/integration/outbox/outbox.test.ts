@@ -71,10 +71,11 @@ async function readAll(pool: pg.Pool): Promise<string[]> {
 describe('the outbox', () => {
   it('keeps records as they are, in the order given', async (t) => {
     const { pool } = await testDatabase(t)
+    const odd = Buffer.from([0xff, 0])
     const headers = [
       ['a', Buffer.from('1')],
       ['a', null],
-      ['b', Buffer.from([0xff, 0])],
+      ['b', odd],
     ] as const
     const timestamp = new Date('2026-11-23T01:02:03.004Z')
     const shards = await write(
