@@ -2,12 +2,14 @@ import { parseArgs } from 'node:util'
 import { benchJobs } from './jobs.ts'
 import { benchKafkaConsume } from './kafka-consume.ts'
 import { benchPipeline } from './pipeline.ts'
+import { benchRelay } from './relay.ts'
 import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
 
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchRow[]>>> = {
   jobs: benchJobs,
   pipeline: benchPipeline,
   'kafka-consume': benchKafkaConsume,
+  relay: benchRelay,
 }
 
 /** How many jobs, or records, when nothing else is asked for. */
@@ -15,6 +17,7 @@ const COUNTS: Readonly<Record<string, number>> = {
   jobs: 100_000,
   pipeline: 50_000,
   'kafka-consume': 500_000,
+  relay: 200_000,
 }
 
 const { values, positionals } = parseArgs({
