@@ -67,22 +67,16 @@ const fact = z.object({
   key: z.string(),
   behaviour: z.string(),
 })
+type Fact = z.infer<typeof fact>
 
-/** The event that the application handles. */
-export const orderPlaced = event('ORDER_PLACED', {
-  source: 'CHAOS',
-  topic: 'orders',
-  schema: fact,
-  key: (data) => data.key,
-})
+/** The topic of the events, unless a run has one of its own. */
+export const TOPIC = 'orders'
 
-/** An event of the same topic that nobody handles. */
-export const orderNoted = event('ORDER_NOTED', {
-  source: 'CHAOS',
-  topic: 'orders',
-  schema: fact,
-  key: (data) => data.key,
-})
+/** The event that the application handles, and one of the same topic that nobody handles. */
+export function chaosEvents(topic: string) {
+  const common = { source: 'CHAOS', topic, schema: fact, key: ({ key }: Fact) => key }
+  return { placed: event('ORDER_PLACED', common), noted: event('ORDER_NOTED', common) }
+}
 
 /** What the application's handlers need of the process they run in. */
 export interface Surroundings {
@@ -93,6 +87,7 @@ export interface Surroundings {
   readonly point: (name: string) => void | Promise<void>
   readonly batchRecords: number
   readonly transactionTimeoutMs: number
+  readonly topic: string
 }
 
 /** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
@@ -124,16 +119,17 @@ export function chaosApplication(around: Surroundings): Application {
       })
     },
   })
-  const jobArgs = ({ id, data }: EventOf<typeof orderPlaced>) =>
+  const { placed } = chaosEvents(around.topic)
+  const jobArgs = ({ id, data }: EventOf<typeof placed>) =>
     data.behaviour === 'quiet'
       ? skip('quiet')
       : { eventId: id, key: data.key, behaviour: data.behaviour }
   const { batchRecords, transactionTimeoutMs } = around
   return application(APPLICATION, { batchRecords, transactionTimeoutMs })
-    .on(orderPlaced, toJob(call, jobArgs))
-    .on(orderPlaced, toJob(record, jobArgs))
+    .on(placed, toJob(call, jobArgs))
+    .on(placed, toJob(record, jobArgs))
     .on(
-      orderPlaced,
+      placed,
       inTransaction({
         prepare: ({ data }) => (data.behaviour === 'quiet' ? skip('quiet') : randomUUID()),
         apply: async ({ id, data }, execution, { record, generation, tx }) => {

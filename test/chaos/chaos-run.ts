@@ -1,21 +1,24 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type pg from 'pg'
-import { start } from '../../src/app/start.ts'
+import { start, type Millrace } from '../../src/app/start.ts'
+import { kafka, type KafkaOptions } from '../../src/kafka/kafka.ts'
 import { check } from '../support/checker/check.ts'
 import type { Dumps } from '../support/checker/dumps.ts'
 import { appendEntry, readHistory, type HistoryEntry } from '../support/checker/history.ts'
+import { KafkaObserver } from '../support/checker/kafka-observer.ts'
 import { readDumps } from '../support/checker/read-dumps.ts'
 import { installShadow } from '../support/checker/shadow.ts'
 import { describeVerdict, type Verdict } from '../support/checker/verdict.ts'
 import { cleanup } from '../support/cleanup.ts'
 import { spawnNode, type Scenario } from '../support/process.ts'
 import { eventually } from '../support/wait.ts'
-import { APPLICATION, CALL, LEDGER, PROMISED_BACKOFF_MS, RECORD } from './application.ts'
+import { APPLICATION, CALL, LEDGER, PROMISED_BACKOFF_MS, RECORD, TOPIC } from './application.ts'
 import { effectServer, type EffectServer } from './effect-server.ts'
 import type { Trap } from './failpoints.ts'
 import { Producer } from './producer.ts'
@@ -27,11 +30,15 @@ export interface ChaosRunOptions {
   readonly database: { readonly url: string; readonly pool: pg.Pool }
   /** The database as workers and producer reach it. Default: directly. */
   readonly url?: string
+  /** The log is in Kafka, in a topic of the run's own. Default: the table log. */
+  readonly log?: KafkaOptions
   readonly partitions?: number
   /** Default: {@link seedOf}. */
   readonly seed?: number
   /** The run injects nothing on purpose. */
   readonly faultless?: boolean
+  /** A key may go to another partition, or to another topic of the same name, while the run goes on. */
+  readonly relocates?: boolean
   /** What every worker is told; see {@link WorkerConfig}. */
   readonly workers?: Partial<WorkerConfig>
   /** Top folder of the sources that workers run. Default: this repository. */
@@ -71,6 +78,12 @@ export function seedOf(t: TestContext): number {
 export class ChaosRun {
   readonly producer: Producer
   readonly effects: EffectServer
+  /** Appends for the producer. */
+  readonly millrace: Millrace
+  /** The topic of the run. */
+  readonly topic: string
+  /** Sees what is in Kafka; undefined on the table log. */
+  readonly kafka: KafkaObserver | undefined
   readonly seed: number
   readonly #t: TestContext
   readonly #options: ChaosRunOptions
@@ -83,19 +96,32 @@ export class ChaosRun {
   private constructor(
     t: TestContext,
     options: ChaosRunOptions,
-    parts: { historyFile: string; effects: EffectServer; producer: Producer; seed: number },
+    parts: {
+      readonly historyFile: string
+      readonly effects: EffectServer
+      readonly millrace: Millrace
+      readonly topic: string
+      readonly seed: number
+    },
   ) {
     this.#t = t
     this.#options = options
-    this.#historyFile = parts.historyFile
-    this.effects = parts.effects
-    this.producer = parts.producer
-    this.seed = parts.seed
+    const { historyFile, effects, millrace, topic, seed } = parts
+    this.#historyFile = historyFile
+    this.effects = effects
+    this.millrace = millrace
+    this.topic = topic
+    this.seed = seed
+    this.producer = new Producer({ millrace, historyFile, seed, topic })
+    const { log } = options
+    this.kafka = log === undefined ? undefined : new KafkaObserver(t, [log.brokers].flat(), topic)
   }
 
   /** Makes everything; all of it ends with the test. */
   static async begin(t: TestContext, options: ChaosRunOptions): Promise<ChaosRun> {
-    const { name, database, partitions = 4, faultless = false } = options
+    const { name, database, log, partitions = 4, faultless = false } = options
+    // Others use the same brokers.
+    const topic = log === undefined ? TOPIC : `${TOPIC}-${randomUUID()}`
     const seed = options.seed ?? seedOf(t)
     const directory = await mkdtemp(join(tmpdir(), 'millrace-chaos-'))
     const historyFile = join(directory, 'history.jsonl')
@@ -115,6 +141,7 @@ export class ChaosRun {
       callingKinds: [CALL, RECORD],
       backoffMs: { [CALL]: PROMISED_BACKOFF_MS, [RECORD]: PROMISED_BACKOFF_MS },
       faultless,
+      ...(options.relocates === undefined ? {} : { relocates: options.relocates }),
     })
     await installShadow(database.pool)
     const effects = await effectServer(historyFile)
@@ -125,17 +152,13 @@ export class ChaosRun {
       migrate: false,
       queues: false,
       upkeep: false,
-      topics: { orders: { partitions } },
+      ...(log === undefined ? {} : { log: kafka(log) }),
+      relay: false,
+      topics: { [topic]: { partitions } },
       takeOverMs: 60_000,
     })
     cleanup(t, () => millrace.stop({ now: true }))
-    const producer = new Producer(millrace, historyFile, seed)
-    const run = new ChaosRun(t, options, {
-      historyFile,
-      effects,
-      producer,
-      seed,
-    })
+    const run = new ChaosRun(t, options, { historyFile, effects, millrace, topic, seed })
     void run.#sample()
     cleanup(t, async () => {
       run.#sampling = false
@@ -147,13 +170,15 @@ export class ChaosRun {
   /** Starts a worker process. */
   worker(told: Partial<WorkerConfig> & { readonly trap?: Trap } = {}): ChaosWorker {
     this.#workers += 1
-    const { url, database, root, workers } = this.#options
+    const { url, database, log, root, workers } = this.#options
     const name = told.name ?? `worker-${this.#workers}`
     const config: WorkerConfig = {
       ...UNTOUCHED,
       ...workers,
       historyFile: this.#historyFile,
       effectsUrl: this.effects.url,
+      topic: this.topic,
+      ...(log === undefined ? {} : { log: { ...log, clientId: name } }),
       ...told,
       name,
       databaseUrl: named(url ?? database.url, name),
@@ -213,18 +238,17 @@ export class ChaosRun {
 
   /** Waits until nothing is left to do, at most `limitMs`, and writes down whether that was reached. */
   async quiet(limitMs: number): Promise<void> {
-    const { pool } = this.#options.database
     const began = this.#lastFaultAt ?? this.#startedAt
     let left = ''
     let reached = true
     try {
       await eventually(
         async () => {
-          const { rows } = await pool.query<{ unread: number; jobs: number; left: string }>(
-            LEFT_SQL,
-          )
-          left = rows[0]?.left ?? ''
-          return rows[0]?.unread === 0 && rows[0].jobs === 0
+          const unread = await this.unread()
+          const { rows } = await this.pool.query<{ jobs: number; states: string | null }>(JOBS_SQL)
+          const { jobs = 0, states = null } = rows[0] ?? {}
+          left = `${unread} unread, ${jobs} jobs (${states})`
+          return unread === 0 && jobs === 0
         },
         { timeoutMs: Math.max(0, began + limitMs - Date.now()), intervalMs: 50 },
       )
@@ -234,6 +258,24 @@ export class ChaosRun {
     }
     const afterMs = Date.now() - began
     appendEntry(this.#historyFile, { entry: 'quiet', reached, afterMs, limitMs, left })
+  }
+
+  /** How many offsets of the log are at or above the position of their partition. */
+  async unread(): Promise<number> {
+    const topic = await this.kafka?.topic()
+    if (topic === undefined) {
+      const { rows } = await this.pool.query<{ unread: number }>(UNREAD_SQL)
+      return rows[0]?.unread ?? 0
+    }
+    const { rows } = await this.pool.query<{ partition: number; next: string }>(
+      'select partition, next_offset::text as next from millrace.position where topic_id = $1',
+      [topic.id],
+    )
+    const next = new Map(rows.map((row) => [row.partition, BigInt(row.next)]))
+    return topic.partitions.reduce((unread, { start, end }, partition) => {
+      const from = next.get(partition) ?? start
+      return unread + (end > from ? Number(end - from) : 0)
+    }, 0)
   }
 
   /** What the observers have written so far. */
@@ -250,7 +292,9 @@ export class ChaosRun {
   async evidence(): Promise<{ verdict: Verdict; dumps: Dumps; history: HistoryEntry[] }> {
     this.#sampling = false
     const history = this.history()
-    const dumps = await readDumps(this.#options.database.pool)
+    await this.kafka?.look()
+    const stored = await readDumps(this.pool)
+    const dumps = this.kafka?.complete(stored) ?? stored
     return { verdict: check(history, dumps), dumps, history }
   }
 
@@ -300,12 +344,12 @@ function compileCache(): string {
   return cacheDirectory
 }
 
-const LEFT_SQL = `select u.unread, j.jobs, format('%s unread, %s jobs (%s)', u.unread, j.jobs, j.states) as left
-  from (select count(*)::int as unread from millrace.record r
-    where not exists (select from millrace.position p where p.topic_id = r.topic_id and p.partition = r.partition
-      and p.next_offset > r."offset")) u,
-  (select coalesce(sum(n), 0)::int as jobs, string_agg(format('%s %s', n, state), ', ') as states
-    from (select state, count(*) as n from millrace.job group by state) s) j`
+const UNREAD_SQL = `select count(*)::int as unread from millrace.record r
+  where not exists (select from millrace.position p where p.topic_id = r.topic_id and p.partition = r.partition
+    and p.next_offset > r."offset")`
+
+const JOBS_SQL = `select coalesce(sum(n), 0)::int as jobs, string_agg(format('%s %s', n, state), ', ') as states
+  from (select state, count(*) as n from millrace.job group by state) s`
 
 /** `url` with the name by which the database's observers know this connection. */
 function named(url: string, name: string): string {

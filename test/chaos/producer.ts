@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import type { Millrace } from '../../src/app/start.ts'
 import { seededRandom, type Random } from '../../src/core/random.ts'
 import { isMillraceError } from '../../src/errors/millrace-error.ts'
+import type { NewRecord } from '../../src/log/port.ts'
 import { appendEntry, type ProduceEntry } from '../support/checker/history.ts'
-import { DISPOSITIONS, orderNoted, orderPlaced, type Behaviour } from './application.ts'
+import { chaosEvents, DISPOSITIONS, type Behaviour } from './application.ts'
 
 /** How often a behaviour is chosen, in a hundred records; the rest is plain. */
 const SHARES: readonly (readonly [Behaviour, number])[] = [
@@ -28,12 +29,27 @@ export interface ProduceOptions {
   readonly behaviour?: (n: number) => Behaviour
   /** Goes on after a transaction that failed, until so many records were acknowledged. Default true. */
   readonly persistent?: boolean
+  /** Time of record number `n`, where the log is in Kafka. Default: the log's. */
+  readonly timestamp?: (n: number) => Date
+  /** Key of record number `n`. Default: by chance. */
+  readonly key?: (n: number) => string
+}
+
+/** Options of {@link Producer}. */
+export interface ProducerOptions {
+  readonly millrace: Millrace
+  readonly historyFile: string
+  readonly seed: number
+  readonly topic: string
+  /** Number of keys. Default 40. */
+  readonly keys?: number
 }
 
 interface Draft {
   readonly id: string
   readonly key: string
   readonly data: { readonly n: number; readonly key: string; readonly behaviour: Behaviour }
+  readonly timestamp?: Date
 }
 
 /**
@@ -41,20 +57,14 @@ interface Draft {
  * was acknowledged, `fail` was refused, `info` is not known. The same seed gives the same records.
  */
 export class Producer {
-  readonly #millrace: Millrace
-  readonly #historyFile: string
-  readonly #seed: number
+  readonly #options: ProducerOptions
   readonly #random: Random
-  readonly #keys: number
   readonly #seqs = new Map<string, number>()
   #n = 0
 
-  constructor(millrace: Millrace, historyFile: string, seed: number, keys = 40) {
-    this.#millrace = millrace
-    this.#historyFile = historyFile
-    this.#seed = seed
-    this.#random = seededRandom(seed)
-    this.#keys = keys
+  constructor(options: ProducerOptions) {
+    this.#options = options
+    this.#random = seededRandom(options.seed)
   }
 
   /** Produces `count` records that are acknowledged. */
@@ -63,7 +73,7 @@ export class Producer {
     const end = this.#n + count
     while (this.#n < end) {
       const drafts = Array.from({ length: Math.min(perTransaction, end - this.#n) }, () =>
-        this.#draft(options.behaviour),
+        this.#draft(options),
       )
       for (let tries = 0; ; tries += 1) {
         // A copy that is produced again is another event: nobody knows whether the first is there.
@@ -75,11 +85,15 @@ export class Producer {
     }
   }
 
-  #draft(choose = (n: number): Behaviour => FIRST[n] ?? this.#behaviour()): Draft {
+  #draft({ behaviour, key, timestamp }: ProduceOptions): Draft {
     const n = this.#n
     this.#n += 1
-    const key = `key-${Math.floor(this.#random.next() * this.#keys)}`
-    return { id: `event-${this.#seed}-${n}`, key, data: { n, key, behaviour: choose(n) } }
+    const { seed, keys = 40 } = this.#options
+    const drawn = `key-${Math.floor(this.#random.next() * keys)}`
+    const is = key?.(n) ?? drawn
+    const does = behaviour?.(n) ?? FIRST[n] ?? this.#behaviour()
+    const at = timestamp === undefined ? {} : { timestamp: timestamp(n) }
+    return { id: `event-${seed}-${n}`, key: is, data: { n, key: is, behaviour: does }, ...at }
   }
 
   #behaviour(): Behaviour {
@@ -92,28 +106,18 @@ export class Producer {
   }
 
   async #write(drafts: readonly Draft[]): Promise<ProduceEntry['outcome']> {
+    const { millrace, historyFile, topic } = this.#options
     let outcome: ProduceEntry['outcome'] = 'ok'
     try {
-      await this.#millrace.transaction(async (tx) => {
-        for (const { id, key, data } of drafts) {
-          if (data.behaviour === 'broken' || data.behaviour === 'misshapen') {
-            const headers = envelope(id)
-            const value = valueOf(data)
-            const record = { topic: orderPlaced.topic, key: Buffer.from(key), value, headers }
-            await this.#millrace.log.append([record], { tx })
-          } else {
-            const definition = data.behaviour === 'unhandled' ? orderNoted : orderPlaced
-            await tx.publish(definition, data, { id })
-          }
-        }
-      })
+      if (millrace.log.transactional) await this.#publish(drafts)
+      else await millrace.log.append(drafts.map((draft) => recordOf(topic, draft)))
     } catch (error) {
-      outcome = isMillraceError(error) && error.code === 'E_DB_UNKNOWN_COMMIT' ? 'info' : 'fail'
+      outcome = isMillraceError(error) && UNKNOWN.has(error.code) ? 'info' : 'fail'
     }
     for (const { id, key, data } of drafts) {
       const seqInKey = this.#seqs.get(key) ?? 0
       this.#seqs.set(key, seqInKey + 1)
-      appendEntry(this.#historyFile, {
+      appendEntry(historyFile, {
         entry: 'produce',
         id,
         key,
@@ -125,6 +129,31 @@ export class Producer {
     }
     return outcome
   }
+
+  /** In one transaction: what can be an event as an event, the rest by hand. */
+  async #publish(drafts: readonly Draft[]): Promise<void> {
+    const { millrace, topic } = this.#options
+    const { placed, noted } = chaosEvents(topic)
+    await millrace.transaction(async (tx) => {
+      for (const draft of drafts) {
+        const { id, data } = draft
+        if (data.behaviour === 'broken' || data.behaviour === 'misshapen')
+          await millrace.log.append([recordOf(topic, draft)], { tx })
+        else await tx.publish(data.behaviour === 'unhandled' ? noted : placed, data, { id })
+      }
+    })
+  }
+}
+
+/** Nobody can say whether it was written. */
+const UNKNOWN: ReadonlySet<string> = new Set(['E_DB_UNKNOWN_COMMIT', 'E_LOG_UNKNOWN_APPEND'])
+
+function recordOf(topic: string, { id, key, data, timestamp }: Draft): NewRecord {
+  const { placed, noted } = chaosEvents(topic)
+  const { type } = data.behaviour === 'unhandled' ? noted : placed
+  const headers = envelope(id, type)
+  const at = timestamp === undefined ? {} : { timestamp }
+  return { topic, key: Buffer.from(key), value: valueOf(data), headers, ...at }
 }
 
 function valueOf(data: Draft['data']): Uint8Array {
@@ -133,11 +162,11 @@ function valueOf(data: Draft['data']): Uint8Array {
   return Buffer.from(JSON.stringify(data))
 }
 
-function envelope(id: string): readonly (readonly [string, Uint8Array])[] {
+function envelope(id: string, type: string): readonly (readonly [string, Uint8Array])[] {
   const headers = {
     ce_specversion: '1.0',
     ce_id: id,
-    ce_type: orderPlaced.type,
+    ce_type: type,
     ce_source: 'CHAOS',
     'content-type': 'application/json',
   }

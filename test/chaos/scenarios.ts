@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test'
+import type { KafkaOptions } from '../../src/kafka/kafka.ts'
 import { testDatabase } from '../support/database.ts'
 import { eventually as patiently } from '../support/wait.ts'
 import { CALL, type RECORD } from './application.ts'
@@ -20,6 +21,8 @@ async function eventually(check: () => boolean | Promise<boolean>): Promise<void
 export interface ScenarioOptions {
   /** Top folder of the sources that the workers run. Default: this repository. */
   readonly root?: string
+  /** The log is in Kafka. Default: the table log. */
+  readonly log?: KafkaOptions
 }
 
 const LOST = 'the partition belongs to another process now, or was moved'
@@ -262,14 +265,13 @@ async function count(run: ChaosRun, sql: string, values: unknown[] = []): Promis
 }
 
 async function allReadBy(run: ChaosRun, name: string): Promise<boolean> {
-  const left = await count(
+  const others = await count(
     run,
-    `select count(*)::int as n from millrace.record r join millrace.position p using (topic_id, partition)
-     where p.next_offset <= r."offset" or p.owner is null
-       or p.owner <> (select id from millrace.process where name = $1)`,
+    `select count(*)::int as n from millrace.position p
+     where p.owner is null or p.owner not in (select id from millrace.process where name = $1)`,
     [name],
   )
-  return left === 0
+  return others === 0 && (await run.unread()) === 0
 }
 
 async function ownsSome(run: ChaosRun, name: string): Promise<boolean> {

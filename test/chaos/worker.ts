@@ -3,6 +3,7 @@ import { flushCompileCache } from 'node:module'
 import { start } from '../../src/app/start.ts'
 import { jsonLogger } from '../../src/telemetry/json-logger.ts'
 import { chaosApplication } from './application.ts'
+import type { KafkaOptions } from '../../src/kafka/kafka.ts'
 import { setTrap, type Trap } from './failpoints.ts'
 
 /** What a worker is told. */
@@ -16,6 +17,9 @@ export interface WorkerConfig {
   readonly transactionTimeoutMs: number
   readonly batchRecords: number
   readonly concurrency: number
+  readonly topic: string
+  /** Where the log is, when it is in Kafka. */
+  readonly log?: KafkaOptions
   readonly trap?: Trap
 }
 
@@ -25,6 +29,15 @@ const say = (event: string, fields: object = {}): void => {
 }
 
 const point = setTrap(config.trap)
+// Those who do not need it need not wait for it.
+const log =
+  config.log === undefined
+    ? {}
+    : {
+        log: (await import('../../src/kafka/kafka.ts')).kafka(config.log),
+        // Nothing of a run in Kafka goes through the outbox.
+        relay: false,
+      }
 const millrace = await start({
   database: config.databaseUrl,
   name: config.name,
@@ -34,6 +47,7 @@ const millrace = await start({
   takeOverMs: config.takeOverMs,
   heartbeatMs: config.heartbeatMs,
   stopMs: 1_000,
+  ...log,
   logger: jsonLogger({
     level: 'info',
     write: (line) => say('log', { line: JSON.parse(line) as unknown }),

@@ -13,10 +13,10 @@ export function checkAcknowledged(
   const { found, note } = collect('I14')
   const records = Map.groupBy(dumps.records, ({ id }) => id)
   const produced = new Set<string>()
-  for (const { id, outcome, sha256, key } of entriesOf(history, 'produce')) {
+  for (const { id, outcome, sha256, key, copies: wanted = 1 } of entriesOf(history, 'produce')) {
     produced.add(id)
     const copies = records.get(id) ?? []
-    const allowed = outcome === 'ok' ? [1] : outcome === 'fail' ? [0] : [0, 1]
+    const allowed = outcome === 'ok' ? [wanted] : outcome === 'fail' ? [0] : [0, 1]
     note(
       allowed.includes(copies.length),
       () => `event ${id} was produced with '${outcome}', and is in the log ${copies.length} times`,

@@ -19,6 +19,8 @@ export interface RunEntry {
   readonly backoffMs: Readonly<Record<string, readonly number[]>>
   /** A run that means to inject nothing. Any other run without a fault is `unknown`. */
   readonly faultless: boolean
+  /** A key may go to another partition, or to another topic of the same name, while the run goes on. Default false. */
+  readonly relocates?: boolean
 }
 
 /** A record that the test produced, or tried to. */
@@ -33,6 +35,8 @@ export interface ProduceEntry {
   readonly sha256: string
   /** `info`: nobody heard; present once or absent are both fine. */
   readonly outcome: 'ok' | 'fail' | 'info'
+  /** How often it was appended on purpose. Default 1. */
+  readonly copies?: number
   /** By handler; `*` for a record that no handler gets to see. */
   readonly dispositions: Readonly<Record<string, Disposition>>
 }

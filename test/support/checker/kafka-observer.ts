@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto'
+import { Admin, ListOffsetTimestamps } from '@platformatic/kafka'
+import { Kafka, logLevel, type Consumer } from 'kafkajs'
+import { cleanup, type TestScope } from '../cleanup.ts'
+import { placeOf, type Dumps, type RecordDump } from './dumps.ts'
+
+/** A topic of Kafka as it is now. */
+export interface ObservedTopic {
+  readonly id: string
+  /** Where each partition begins and ends. */
+  readonly partitions: readonly { readonly start: bigint; readonly end: bigint }[]
+}
+
+/**
+ * Looks at a topic of Kafka with other clients than ours: KafkaJS reads what is committed, in a group of its own. What it
+ * has seen it remembers, so that it can tell of records that are purged, or whose topic is deleted, later.
+ */
+export class KafkaObserver {
+  readonly #topic: string
+  readonly #admin: Admin
+  readonly #kafka: Kafka
+  readonly #seen = new Map<string, RecordDump>()
+  readonly #ends = new Map<string, bigint>()
+
+  constructor(t: TestScope, brokers: readonly string[], topic: string) {
+    this.#topic = topic
+    this.#admin = new Admin({
+      clientId: 'observer',
+      bootstrapBrokers: [...brokers],
+      retries: 0,
+      connectTimeout: 2_000,
+      requestTimeout: 5_000,
+    })
+    cleanup(t, async () => this.#admin.close())
+    this.#kafka = new Kafka({
+      clientId: 'observer',
+      brokers: [...brokers],
+      logLevel: logLevel.NOTHING,
+    })
+  }
+
+  /** The topic of that name as it is now. */
+  async topic(): Promise<ObservedTopic> {
+    const { topics } = await this.#admin.metadata({ topics: [this.#topic], forceUpdate: true })
+    const found = topics.get(this.#topic)
+    if (found === undefined) throw new Error(`there is no topic ${this.#topic}`)
+    const [start, end] = await Promise.all(
+      [ListOffsetTimestamps.EARLIEST, ListOffsetTimestamps.LATEST].map(async (timestamp) => {
+        const partitions = Array.from({ length: found.partitionsCount }, (_, partitionIndex) => ({
+          partitionIndex,
+          timestamp,
+        }))
+        const [listed] = await this.#admin.listOffsets({
+          topics: [{ name: this.#topic, partitions }],
+        })
+        return new Map(listed?.partitions.map((one) => [one.partitionIndex, one.offset]))
+      }),
+    )
+    return {
+      id: found.id,
+      partitions: Array.from({ length: found.partitionsCount }, (_, partition) => ({
+        start: start?.get(partition) ?? 0n,
+        end: end?.get(partition) ?? 0n,
+      })),
+    }
+  }
+
+  /** Reads all that the topic has now, from its first record to its last. */
+  async look(): Promise<void> {
+    const { id, partitions } = await this.topic()
+    const left = new Set<number>()
+    for (const [partition, { start, end }] of partitions.entries()) {
+      this.#ends.set(laneOf(id, partition), end)
+      if (start < end) left.add(partition)
+    }
+    if (left.size === 0) return
+    const consumer = this.#kafka.consumer({
+      groupId: `observer-${id}-${this.#seen.size}-${Date.now()}`,
+      maxWaitTimeInMs: 100,
+    })
+    await consumer.connect()
+    try {
+      await this.#read(consumer, id, partitions, left)
+    } finally {
+      await consumer.disconnect()
+    }
+  }
+
+  /** The dumps of the database, with what stands in Kafka. */
+  complete(dumps: Dumps): Dumps {
+    const records = [...this.#seen.values()].sort((a, b) => (a.offset < b.offset ? -1 : 1))
+    const positions = dumps.positions.map((position) => ({
+      ...position,
+      end: this.#ends.get(laneOf(position.topicId, position.partition)) ?? 0n,
+    }))
+    return { ...dumps, records, positions }
+  }
+
+  async #read(
+    consumer: Consumer,
+    topicId: string,
+    partitions: ObservedTopic['partitions'],
+    left: Set<number>,
+  ): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    consumer.on('consumer.crash', ({ payload }) => {
+      if (!payload.restart) reject(payload.error)
+    })
+    // Told of batches too that hold nothing but marks of transactions, or what was aborted.
+    consumer.on('consumer.end_batch_process', ({ payload: { partition, lastOffset } }) => {
+      if (BigInt(lastOffset) + 1n >= (partitions[partition]?.end ?? 0n)) left.delete(partition)
+      if (left.size === 0) resolve()
+    })
+    await consumer.subscribe({ topics: [this.#topic], fromBeginning: true })
+    await consumer.run({
+      eachBatch: ({ batch: { partition, messages } }) => {
+        for (const { offset, key, value, headers } of messages) {
+          const record: RecordDump = {
+            topicId,
+            partition,
+            offset: BigInt(offset),
+            id: String(headers?.['ce_id']),
+            key: key === null ? null : key.toString(),
+            sha256: createHash('sha256')
+              .update(value ?? '')
+              .digest('hex'),
+          }
+          this.#seen.set(placeOf(record), record)
+        }
+        return Promise.resolve()
+      },
+    })
+    await promise
+  }
+}
+
+function laneOf(topicId: string, partition: number): string {
+  return `${topicId}/${partition}`
+}
