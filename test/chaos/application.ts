@@ -88,6 +88,8 @@ export interface Surroundings {
   readonly batchRecords: number
   readonly transactionTimeoutMs: number
   readonly topic: string
+  /** Where the application begins to read. Default: where the log does. */
+  readonly start?: 'end'
 }
 
 /** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
@@ -124,8 +126,8 @@ export function chaosApplication(around: Surroundings): Application {
     data.behaviour === 'quiet'
       ? skip('quiet')
       : { eventId: id, key: data.key, behaviour: data.behaviour }
-  const { batchRecords, transactionTimeoutMs } = around
-  return application(APPLICATION, { batchRecords, transactionTimeoutMs })
+  const { batchRecords, transactionTimeoutMs, start = 'beginning' } = around
+  return application(APPLICATION, { batchRecords, transactionTimeoutMs, start })
     .on(placed, toJob(call, jobArgs))
     .on(placed, toJob(record, jobArgs))
     .on(

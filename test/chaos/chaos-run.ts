@@ -9,7 +9,7 @@ import type pg from 'pg'
 import { start, type Millrace } from '../../src/app/start.ts'
 import { kafka, type KafkaOptions } from '../../src/kafka/kafka.ts'
 import { check } from '../support/checker/check.ts'
-import type { Dumps } from '../support/checker/dumps.ts'
+import { partitionOf, type Dumps, type PositionDump } from '../support/checker/dumps.ts'
 import { appendEntry, readHistory, type HistoryEntry } from '../support/checker/history.ts'
 import { KafkaObserver } from '../support/checker/kafka-observer.ts'
 import { readDumps } from '../support/checker/read-dumps.ts'
@@ -39,6 +39,10 @@ export interface ChaosRunOptions {
   readonly faultless?: boolean
   /** A key may go to another partition, or to another topic of the same name, while the run goes on. */
   readonly relocates?: boolean
+  /** There are times at which the log cannot be read. */
+  readonly outages?: boolean
+  /** The database is restored to an earlier state: what was seen of positions before says nothing. */
+  readonly restored?: boolean
   /** What every worker is told; see {@link WorkerConfig}. */
   readonly workers?: Partial<WorkerConfig>
   /** Top folder of the sources that workers run. Default: this repository. */
@@ -50,7 +54,7 @@ export interface ChaosWorker extends Scenario {
   readonly name: string
   /** The lines that it logged with this text. */
   logged(message: string): number
-  /** Resolves when the trap was sprung and the process is stopped or dead; gives when that was. */
+  /** Resolves when the trap was sprung and the process is stopped, dead or blocked; gives when that was. */
   trapped(): Promise<number>
   /** Waits until it is ready. */
   ready(): Promise<void>
@@ -91,6 +95,7 @@ export class ChaosRun {
   readonly #startedAt = Date.now()
   #lastFaultAt: number | undefined
   #sampling = true
+  #ended: readonly PositionDump[] = []
   #workers = 0
 
   private constructor(
@@ -141,7 +146,9 @@ export class ChaosRun {
       callingKinds: [CALL, RECORD],
       backoffMs: { [CALL]: PROMISED_BACKOFF_MS, [RECORD]: PROMISED_BACKOFF_MS },
       faultless,
-      ...(options.relocates === undefined ? {} : { relocates: options.relocates }),
+      relocates: options.relocates ?? false,
+      outages: options.outages ?? false,
+      restored: options.restored ?? false,
     })
     await installShadow(database.pool)
     const effects = await effectServer(historyFile)
@@ -159,7 +166,7 @@ export class ChaosRun {
     })
     cleanup(t, () => millrace.stop({ now: true }))
     const run = new ChaosRun(t, options, { historyFile, effects, millrace, topic, seed })
-    void run.#sample()
+    if (options.restored !== true) void run.#sample()
     cleanup(t, async () => {
       run.#sampling = false
       return Promise.resolve()
@@ -207,7 +214,7 @@ export class ChaosRun {
       trapped: async () => {
         const { at } = await process.waitFor('trap', { timeoutMs: 30_000 })
         if (config.trap?.signal === 'SIGKILL') await process.exited
-        else await eventually(() => isStopped(process.pid))
+        if (config.trap?.signal === 'SIGSTOP') await eventually(() => isStopped(process.pid))
         return at as number
       },
     })
@@ -215,6 +222,11 @@ export class ChaosRun {
 
   get pool(): pg.Pool {
     return this.#options.database.pool
+  }
+
+  /** The database as an operator reaches it. */
+  get operatorUrl(): string {
+    return named(this.#options.database.url, 'operator')
   }
 
   /** Writes a fault down, and whether it was seen. */
@@ -283,6 +295,12 @@ export class ChaosRun {
     return readHistory(this.#historyFile)
   }
 
+  /** Sees what is in Kafka, and where the positions are, before the scenario takes some of it away. */
+  async remember(): Promise<void> {
+    await this.kafka?.look()
+    this.#ended = (await readDumps(this.pool)).positions
+  }
+
   /** Ends the observation and judges the run. */
   async verdict(): Promise<Verdict> {
     return (await this.evidence()).verdict
@@ -294,7 +312,10 @@ export class ChaosRun {
     const history = this.history()
     await this.kafka?.look()
     const stored = await readDumps(this.pool)
-    const dumps = this.kafka?.complete(stored) ?? stored
+    const isThere = new Set(stored.positions.map(partitionOf))
+    const ended = this.#ended.filter((position) => !isThere.has(partitionOf(position)))
+    const all = { ...stored, positions: [...stored.positions, ...ended] }
+    const dumps = this.kafka?.complete(all) ?? all
     return { verdict: check(history, dumps), dumps, history }
   }
 

@@ -48,7 +48,9 @@ export interface Trap {
   readonly name: string
   /** At which passage, counted from 1. */
   readonly count: number
-  readonly signal: 'SIGKILL' | 'SIGSTOP'
+  /** Or `block`: its event loop stands still for {@link blockMs}, and then goes on. */
+  readonly signal: 'SIGKILL' | 'SIGSTOP' | 'block'
+  readonly blockMs?: number
 }
 
 /**
@@ -62,9 +64,9 @@ export function setTrap(trap: Trap | undefined): (name: string) => void {
     passages += 1
     if (passages !== trap.count) return
     writeSync(1, `${JSON.stringify({ event: 'trap', ...trap, at: Date.now() })}\n`)
-    process.kill(process.pid, trap.signal)
+    if (trap.signal !== 'block') process.kill(process.pid, trap.signal)
     // The signal may reach another thread first: this one goes no further before it is there.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, trap.blockMs ?? 250)
   }
   setFailpointHandler(pass)
   return pass

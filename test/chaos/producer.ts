@@ -31,6 +31,8 @@ export interface ProduceOptions {
   readonly persistent?: boolean
   /** Time of record number `n`, where the log is in Kafka. Default: the log's. */
   readonly timestamp?: (n: number) => Date
+  /** How often it appends the same records, where the log is in Kafka. Default 1. */
+  readonly copies?: number
   /** Key of record number `n`. Default: by chance. */
   readonly key?: (n: number) => string
 }
@@ -61,10 +63,16 @@ export class Producer {
   readonly #random: Random
   readonly #seqs = new Map<string, number>()
   #n = 0
+  #acknowledged = 0
 
   constructor(options: ProducerOptions) {
     this.#options = options
     this.#random = seededRandom(options.seed)
+  }
+
+  /** How many records were acknowledged. */
+  get acknowledged(): number {
+    return this.#acknowledged
   }
 
   /** Produces `count` records that are acknowledged. */
@@ -78,7 +86,7 @@ export class Producer {
       for (let tries = 0; ; tries += 1) {
         // A copy that is produced again is another event: nobody knows whether the first is there.
         const copies = tries === 0 ? drafts : drafts.map((d) => ({ ...d, id: `${d.id}~${tries}` }))
-        const outcome = await this.#write(copies)
+        const outcome = await this.#write(copies, options.copies)
         if (outcome !== 'fail' || !persistent) break
         await sleep(20)
       }
@@ -105,15 +113,19 @@ export class Producer {
     return 'plain'
   }
 
-  async #write(drafts: readonly Draft[]): Promise<ProduceEntry['outcome']> {
+  async #write(drafts: readonly Draft[], times = 1): Promise<ProduceEntry['outcome']> {
     const { millrace, historyFile, topic } = this.#options
     let outcome: ProduceEntry['outcome'] = 'ok'
     try {
       if (millrace.log.transactional) await this.#publish(drafts)
-      else await millrace.log.append(drafts.map((draft) => recordOf(topic, draft)))
+      else {
+        for (let time = 0; time < times; time += 1)
+          await millrace.log.append(drafts.map((draft) => recordOf(topic, draft)))
+      }
     } catch (error) {
       outcome = isMillraceError(error) && UNKNOWN.has(error.code) ? 'info' : 'fail'
     }
+    if (outcome === 'ok') this.#acknowledged += drafts.length
     for (const { id, key, data } of drafts) {
       const seqInKey = this.#seqs.get(key) ?? 0
       this.#seqs.set(key, seqInKey + 1)
@@ -124,6 +136,7 @@ export class Producer {
         seqInKey,
         sha256: createHash('sha256').update(valueOf(data)).digest('hex'),
         outcome,
+        ...(times === 1 ? {} : { copies: times }),
         dispositions: DISPOSITIONS[data.behaviour],
       })
     }

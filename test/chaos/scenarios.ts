@@ -26,7 +26,7 @@ export interface ScenarioOptions {
 }
 
 const LOST = 'the partition belongs to another process now, or was moved'
-const SILENT =
+export const SILENT =
   'this process was silent for too long and has been replaced; it goes on under a new id'
 const TRIED_AGAIN = 'a batch failed and is tried again'
 
@@ -34,7 +34,7 @@ const TRIED_AGAIN = 'a batch failed and is tried again'
 export async function killed(
   t: TestContext,
   traps: readonly Trap[],
-  options: ScenarioOptions = {},
+  { records = 80, ...options }: ScenarioOptions & { readonly records?: number } = {},
 ): Promise<ChaosRun> {
   const run = await ChaosRun.begin(t, {
     name: `killed at ${traps.at(-1)?.name}`,
@@ -42,7 +42,7 @@ export async function killed(
     workers: { batchRecords: 10, takeOverMs: 1_000 },
     ...options,
   })
-  await run.producer.produce(80)
+  await run.producer.produce(records)
   for (const trap of traps) {
     const worker = run.worker({ name: `dies-at-${trap.name.replace(':', '-')}`, trap })
     const at = await worker.trapped()
@@ -259,7 +259,7 @@ export async function upkeepReplaced(
   return run
 }
 
-async function count(run: ChaosRun, sql: string, values: unknown[] = []): Promise<number> {
+export async function count(run: ChaosRun, sql: string, values: unknown[] = []): Promise<number> {
   const { rows } = await run.pool.query<{ n: number }>(sql, values)
   return rows[0]?.n ?? 0
 }

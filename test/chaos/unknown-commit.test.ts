@@ -1,70 +1,7 @@
 import test from 'node:test'
-import { entriesOf } from '../support/checker/history.ts'
-import { cleanup } from '../support/cleanup.ts'
-import { testDatabase } from '../support/database.ts'
-import { postgresProxy, type Commit, type CutSide } from '../support/proxy.ts'
-import { eventually } from '../support/wait.ts'
-import { ChaosRun } from './chaos-run.ts'
-
-const TRIED_AGAIN = 'a batch failed and is tried again'
-const COMMITTED = 'the reply to COMMIT was lost; the transaction had committed'
-
-/** The transactions whose COMMIT is cut, by a statement that only they have. */
-const TRANSACTIONS: Readonly<Record<string, (commit: Commit) => boolean>> = {
-  'of a batch': ({ statements }) => statements.includes('millrace:position-advance'),
-  'of a job': ({ statements }) => statements.includes('millrace:job-complete'),
-  'of a user': ({ statements }) => statements.includes('millrace:log-append'),
-}
+import { unknownCommits } from './unknown-commits.ts'
 
 test('finds out what became of a COMMIT, whichever way it was lost', async (t) => {
-  const database = await testDatabase(t)
-  const proxy = await postgresProxy(database.url)
-  cleanup(t, async () => proxy[Symbol.asyncDispose]())
-  const run = await ChaosRun.begin(t, {
-    name: 'unknown commit',
-    database,
-    url: proxy.through(database.url),
-    partitions: 2,
-    workers: {
-      batchRecords: 10,
-      transactionTimeoutMs: 5_000,
-      takeOverMs: 10_000,
-      heartbeatMs: 200,
-    },
-  })
-  const worker = run.worker({ name: 'worker' })
-  await worker.ready()
-  /** How often it was found out that a COMMIT whose reply was lost had taken effect, or had not. */
-  const found = async (): Promise<Record<string, Record<CutSide, number>>> => {
-    const { rows } = await run.pool.query<{ n: number }>(
-      `select count(*)::int as n from (
-         select last_error from millrace.job union all select last_error from millrace.job_history) j
-       where last_error ->> 'code' = 'E_DB_CONNECT'`,
-    )
-    const heard = entriesOf(run.history(), 'produce')
-    const produced = (outcome: string): number =>
-      heard.filter((entry) => entry.outcome === outcome).length
-    return {
-      'of a batch': { request: worker.logged(TRIED_AGAIN), reply: worker.logged(COMMITTED) },
-      'of a job': { request: rows[0]?.n ?? 0, reply: worker.logged(COMMITTED) },
-      'of a user': { request: produced('fail'), reply: produced('ok') },
-    }
-  }
-  for (const side of ['request', 'reply', 'reply', 'request'] satisfies CutSide[]) {
-    for (const [name, wanted] of Object.entries(TRANSACTIONS)) {
-      const at = Date.now()
-      const before = (await found())[name]?.[side] ?? 0
-      const cut = proxy.cutCommit(side, wanted)
-      // Whoever waits for a cut has something to commit.
-      await run.producer.produce(20)
-      await cut
-      await eventually(async () => ((await found())[name]?.[side] ?? 0) > before)
-      run.fault(`cut of the ${side} to COMMIT`, name, at, {
-        seen: true,
-        text: side === 'request' ? 'found out to be aborted' : 'found out to be committed',
-      })
-    }
-  }
-  await run.quiet(40_000)
+  const run = await unknownCommits(t, ['of a batch', 'of a job', 'of a user'])
   await run.pass()
 })

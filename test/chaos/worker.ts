@@ -18,6 +18,7 @@ export interface WorkerConfig {
   readonly batchRecords: number
   readonly concurrency: number
   readonly topic: string
+  readonly start?: 'end'
   /** Where the log is, when it is in Kafka. */
   readonly log?: KafkaOptions
   readonly trap?: Trap

@@ -21,6 +21,10 @@ export interface RunEntry {
   readonly faultless: boolean
   /** A key may go to another partition, or to another topic of the same name, while the run goes on. Default false. */
   readonly relocates?: boolean
+  /** There are times at which the log cannot be read. Default false. */
+  readonly outages?: boolean
+  /** The database was restored to an earlier state: jobs that were done have never been, as far as it knows. Default false. */
+  readonly restored?: boolean
 }
 
 /** A record that the test produced, or tried to. */
