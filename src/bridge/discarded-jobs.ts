@@ -6,6 +6,10 @@ import type { FinishedJob } from '../jobs/finished.ts'
 import type { Log, LogRecord } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
+/** The origin says where the bytes are; a log that cannot be read just now must not keep a job from ending. */
+const WITHOUT_BYTES =
+  'records of discarded jobs could not be read; their dead letters keep the origin without the bytes'
+
 /** What writing the dead letters of discarded jobs needs. */
 export interface DiscardedJobsEnvironment {
   readonly core: Core
@@ -57,12 +61,12 @@ async function recordsOf(
       const record = results[index]?.records[0]
       if (record !== undefined && record.offset === origin.offset) found.set(job.id, record)
     }
+    const unavailable = results.flatMap(({ unavailable: reason }) => reason ?? [])
+    if (unavailable.length > 0) {
+      core.logger.warn({ reason: unavailable[0], jobs: unavailable.length }, WITHOUT_BYTES)
+    }
   } catch (error) {
-    // The origin says where the bytes are; a log that cannot be read just now must not keep a job from ending.
-    core.logger.warn(
-      { error: describeError(error), jobs: fromRecords.length },
-      'records of discarded jobs could not be read; their dead letters keep the origin without the bytes',
-    )
+    core.logger.warn({ error: describeError(error), jobs: fromRecords.length }, WITHOUT_BYTES)
   }
   return found
 }

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import test, { type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { entriesOf } from '../../support/checker/history.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { testDatabase } from '../../support/database.ts'
+import { kafkaProxy, type KafkaProxy } from '../../support/kafka-proxy.ts'
+import { testKafka } from '../../support/kafka.ts'
+import { eventually } from '../../support/wait.ts'
+import { ChaosRun, type ChaosWorker } from '../chaos-run.ts'
+import { underLoad } from '../load.ts'
+
+/** Requests that are few, per second: none of its loops turns without a wait. */
+const FEW_PER_SECOND = 60
+
+const WITHOUT_BYTES =
+  'records of discarded jobs could not be read; their dead letters keep the origin without the bytes'
+
+interface Behind {
+  /** Before the port that the broker advertises, and before the one that clients are given. */
+  readonly proxy: KafkaProxy
+  readonly bootstrap: KafkaProxy
+  readonly run: ChaosRun
+  readonly worker: ChaosWorker
+  readonly end: () => Promise<void>
+}
+
+/** A run whose broker is reached by way of proxies, and that is under load. */
+async function behindProxy(t: TestContext, name: string): Promise<Behind> {
+  const [proxy, bootstrap] = await Promise.all([kafkaProxy(), kafkaProxy()])
+  for (const one of [proxy, bootstrap]) cleanup(t, async () => one[Symbol.asyncDispose]())
+  await testKafka(t, {
+    advertise: (port) => {
+      for (const one of [proxy, bootstrap]) one.target = port
+      return proxy.port
+    },
+  })
+  const run = await ChaosRun.begin(t, {
+    name,
+    database: await testDatabase(t),
+    log: {
+      brokers: [`127.0.0.1:${bootstrap.port}`],
+      requestTimeoutMs: 3_000,
+      deliveryTimeoutMs: 4_000,
+    },
+    outages: true,
+    workers: { batchRecords: 10 },
+  })
+  const worker = run.worker({ name: 'worker' })
+  await worker.ready()
+  const end = underLoad(run)
+  await eventually(() => entriesOf(run.history(), 'produce').length > 40)
+  return { proxy, bootstrap, run, worker, end }
+}
+
+/** Waits until every partition says what it waits for, then for four seconds more; counts what is asked meanwhile. */
+async function troubled({
+  run,
+  ...proxies
+}: Behind): Promise<{ waiting: string; perSecond: number }> {
+  const waiting = await eventually(async () => {
+    const { rows } = await run.pool.query<{ waiting: string }>(
+      'select waiting from millrace.position where waiting is not null',
+    )
+    return rows.length === 4 && rows[0]?.waiting
+  })
+  const { proxy, bootstrap } = proxies
+  const all = (): number =>
+    [proxy, bootstrap].reduce((sum, one) => sum + one.requests('worker') + one.connections, 0)
+  const asked = all()
+  const since = performance.now()
+  await sleep(4_000)
+  const perSecond = ((all() - asked) * 1_000) / (performance.now() - since)
+  return { waiting: String(waiting), perSecond }
+}
+
+for (const direction of ['requests', 'answers'] as const) {
+  test(`keeps every promise while the broker is there but its ${direction} are lost`, async (t) => {
+    const behind = await behindProxy(t, `lost ${direction}`)
+    const { proxy, bootstrap, run, worker, end } = behind
+    const at = Date.now()
+    for (const one of [proxy, bootstrap]) one.lose(direction)
+    const { waiting, perSecond } = await troubled(behind)
+    const unknown = await eventually(
+      () => entriesOf(run.history(), 'produce').filter(({ outcome }) => outcome === 'info').length,
+    )
+    for (const one of [proxy, bootstrap]) await one.heal()
+    run.fault(`lost ${direction}`, 'broker', at, {
+      seen: proxy.lost > 0,
+      text: `${proxy.lost} bytes were lost, ${unknown} records are of unknown outcome, ${perSecond} requests per second; partitions said: ${waiting}`,
+    })
+    assert.ok(perSecond < FEW_PER_SECOND, `${perSecond} requests per second`)
+    assert.match(waiting, /has not answered|cannot be reached|no Kafka broker answers/)
+    await eventually(() => worker.logged('the partition can be read again') > 0)
+    await end()
+    await run.quiet(60_000)
+    await run.pass()
+  })
+}
+
+test('waits for a broker whose advertised port is dead, and names it', async (t) => {
+  const behind = await behindProxy(t, 'a dead advertised port')
+  const { proxy, run, worker, end } = behind
+  // Jobs that are given up while nobody can read the records that they come from.
+  run.effects.hold()
+  await run.producer.produce(10, { behaviour: () => 'job-hopeless' })
+  await eventually(() => run.effects.held > 0)
+  const at = Date.now()
+  await proxy.close()
+  run.effects.release()
+  const refused = entriesOf(run.history(), 'produce').length
+  const { waiting, perSecond } = await troubled(behind)
+  await eventually(() =>
+    entriesOf(run.history(), 'produce')
+      .slice(refused)
+      .some(({ outcome }) => outcome === 'fail'),
+  )
+  await eventually(() => worker.logged(WITHOUT_BYTES) > 0)
+  await proxy.heal()
+  run.fault('closed port', 'broker', at, { seen: true, text: `partitions said: ${waiting}` })
+  assert.ok(perSecond < FEW_PER_SECOND, `${perSecond} requests per second`)
+  assert.ok(waiting.includes(`127.0.0.1:${proxy.port}`), waiting)
+  await eventually(() => worker.logged('the partition can be read again') > 0)
+  await end()
+  await run.quiet(60_000)
+  await run.pass()
+})
