@@ -1,6 +1,6 @@
 import { listPauses, pauseOf, type Pause } from '../control/pauses.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
-import type { Log } from '../log/port.ts'
+import type { Log, PartitionOffsets } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { adviceFor } from './advice.ts'
 import type { GapCode } from './gaps.ts'
@@ -49,7 +49,7 @@ export interface ConsumerSummary {
   readonly lagMs: number | null
   /** `paused` also while its owner finishes the batch at hand. */
   readonly state: 'reading' | 'waiting' | 'paused' | 'halted' | 'unowned'
-  /** Why it waits, is paused or halted. */
+  /** Why it waits, is paused or halted; or that a transaction which is still open keeps from it what comes next. */
   readonly reason: string | null
   /** What was found when it was halted. */
   readonly code: GapCode | null
@@ -105,7 +105,7 @@ export async function listConsumers(
     [filter.application ?? null, filter.topic ?? null, filter.partition ?? null],
   )
   const pauses = await listPauses(db, filter.application)
-  const ends = new Map<string, Map<number, bigint>>()
+  const ends = new Map<string, Map<number, PartitionOffsets>>()
   for (const topicId of new Set(rows.map((row) => row.topic_id))) {
     const offsets = await log.offsets(topicId).catch((error: unknown) => {
       // Where the positions are is to be seen also, and just then, when the log cannot be reached.
@@ -113,7 +113,7 @@ export async function listConsumers(
       throw error
     })
     const known = offsets.filter(({ unavailable }) => unavailable === undefined)
-    ends.set(topicId, new Map(known.map(({ partition, end }) => [partition, end])))
+    ends.set(topicId, new Map(known.map((range) => [range.partition, range])))
   }
   const topicsNow = new Map<string, string | undefined | null>()
   for (const { topic, halted } of rows) {
@@ -122,7 +122,8 @@ export async function listConsumers(
   const found = rows.map((row): ConsumerSummary => {
     const { application, topic, partition } = row
     const position = BigInt(row.next_offset)
-    const end = ends.get(row.topic_id)?.get(partition) ?? null
+    const range = ends.get(row.topic_id)?.get(partition)
+    const end = range?.end ?? null
     const pause = pauseOf(pauses, row) ?? null
     const facts = {
       application,
@@ -143,7 +144,9 @@ export async function listConsumers(
       end,
       lag: end === null ? null : end > position ? end - position : 0n,
       lagMs: null,
-      reason: row.halted ?? (pause === null ? row.waiting : describePause(pause)),
+      reason:
+        row.halted ??
+        (pause === null ? (row.waiting ?? heldBack(position, range)) : describePause(pause)),
       next: adviceFor(facts, topicsNow.get(topic)),
       updatedAt: row.updated_at,
     }
@@ -161,6 +164,12 @@ async function topicNow(log: Log, name: string): Promise<string | undefined | nu
     if (isMillraceError(error) && error.retryable) return null
     throw error
   }
+}
+
+/** Of whoever has read all that is decided: what is not, if there is anything. */
+function heldBack(position: bigint, range: PartitionOffsets | undefined): string | null {
+  if (range === undefined || position < range.end || range.appendOffset <= range.end) return null
+  return `a transaction that is still open holds back what stands from offset ${range.end} up to ${range.appendOffset}`
 }
 
 function stateOf(row: Row, pause: Pause | null): ConsumerSummary['state'] {
