@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util'
 import { benchJobs } from './jobs.ts'
 import { benchKafkaConsume } from './kafka-consume.ts'
+import { benchLatency } from './latency.ts'
+import { benchMemory } from './memory.ts'
 import { benchPipeline } from './pipeline.ts'
 import { benchRelay } from './relay.ts'
 import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
@@ -8,6 +10,8 @@ import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchRow[]>>> = {
   jobs: benchJobs,
   pipeline: benchPipeline,
+  latency: benchLatency,
+  memory: benchMemory,
   'kafka-consume': benchKafkaConsume,
   relay: benchRelay,
 }
@@ -16,6 +20,8 @@ const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchR
 const COUNTS: Readonly<Record<string, number>> = {
   jobs: 100_000,
   pipeline: 50_000,
+  latency: 1_000,
+  memory: 1_000_000,
   'kafka-consume': 500_000,
   relay: 200_000,
 }

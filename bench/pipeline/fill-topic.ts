@@ -1,16 +1,22 @@
 import { Kafka, logLevel } from 'kafkajs'
 
-/** Makes a topic of six partitions with `count` records of JSON, keyed. */
+/** Makes a topic of six partitions. */
+export async function makeTopic(brokers: readonly string[], topic: string): Promise<void> {
+  const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic, numPartitions: 6 }], waitForLeaders: true })
+  await admin.disconnect()
+}
+
+/** Makes a topic of six partitions with `count` records of JSON, keyed, each with this text. */
 export async function fillTopic(
   brokers: readonly string[],
   topic: string,
   count: number,
+  text = 'hello',
 ): Promise<void> {
   const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
-  const admin = kafka.admin()
-  await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: 6 }], waitForLeaders: true })
-  await admin.disconnect()
+  await makeTopic(brokers, topic)
   // Plain, it writes records twice when an answer is late.
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
   await producer.connect()
@@ -19,7 +25,7 @@ export async function fillTopic(
       topic,
       messages: Array.from({ length: Math.min(5_000, count - at) }, (_, i) => ({
         key: String(at + i),
-        value: JSON.stringify({ n: at + i, text: 'hello' }),
+        value: JSON.stringify({ n: at + i, text }),
       })),
     })
   }

@@ -148,7 +148,7 @@ async function untilNothingIsOnTheWay(reader: FigureReader): Promise<void> {
     const now = performance.now()
     if (figures?.database === 'up' && isDone(figures)) return
     const { lag, backlog, outbox, handled, jobsCompleted } = figures ?? reader.lastKnown()
-    const progress = `${lag} ${backlog} ${outbox} ${handled} ${jobsCompleted}`
+    const progress = `${lag ?? '?'} ${backlog} ${outbox} ${handled} ${jobsCompleted}`
     if (progress !== before) moved = now
     before = progress
     if (now > deadline || now - moved > NO_PROGRESS_MS) return
