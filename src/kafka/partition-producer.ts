@@ -147,9 +147,17 @@ export class PartitionProducer {
     }
     const records = state.batch.map(({ record }) => record)
     state.bytes ??= writeBatch(records, state.writtenAt, compression, this.#identity)
-    const sent = sender.send(leader.broker, { topic, partition, bytes: state.bytes })
+    const sending = { isSent: false, isGivenUp: false }
+    const sent = sender.send(leader.broker, { topic, partition, bytes: state.bytes }, sending)
     const timeoutMs = Math.max(0, state.deadline - core.clock.monotonicMs())
-    return within(sent, { clock: core.clock, timeoutMs, signal })
+    try {
+      return await within(sent, { clock: core.clock, timeoutMs, signal })
+    } catch (error) {
+      sending.isGivenUp = true
+      if (sending.isSent) throw error
+      const { host, port } = leader.broker
+      throw unavailable(`no connection to broker ${host}:${port} in time`, error)
+    }
   }
 
   /** What follows from the leader's answer. */
@@ -213,7 +221,8 @@ export class PartitionProducer {
 
   #giveUp(state: Delivery, reason: string): void {
     const { topic, partition } = this.#options
-    this.#fail(state, unavailable(`partition ${partition} of topic '${topic}': ${reason}`))
+    const why = reason.replace(/^not written: /, '')
+    this.#fail(state, unavailable(`partition ${partition} of topic '${topic}': ${why}`))
   }
 
   #fail(state: Delivery, error: MillraceError): void {
@@ -249,8 +258,11 @@ interface Delivery {
   maybeWritten: boolean
 }
 
-function unavailable(reason: string): MillraceError {
-  return new MillraceError('E_LOG_UNAVAILABLE', `not written: ${reason}`, { retryable: true })
+function unavailable(reason: string, cause?: unknown): MillraceError {
+  return new MillraceError('E_LOG_UNAVAILABLE', `not written: ${reason}`, {
+    retryable: true,
+    ...(cause === undefined ? {} : { cause }),
+  })
 }
 
 function refusal(topic: string, code: number, message: string | undefined): MillraceError {

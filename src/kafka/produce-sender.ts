@@ -5,8 +5,17 @@ import { produceApi, type ProduceBatch, type ProducedBatch } from './produce-api
 /** Most bytes of one request, but for a single batch that is larger. */
 const REQUEST_BYTES = 8_388_608
 
+/** How far a sending has come. */
+export interface Sending {
+  /** Whether the broker may have got it. */
+  isSent: boolean
+  /** Nobody waits for it any more: it is not to be sent, if it has not been. */
+  isGivenUp: boolean
+}
+
 interface Waiting {
   readonly batch: ProduceBatch
+  readonly sending: Sending
   readonly resolve: (produced: ProducedBatch) => void
   readonly reject: (error: Error) => void
 }
@@ -26,9 +35,9 @@ export class ProduceSender {
    * What the broker says of the batch.
    * @throws E_LOG_CONNECT when it was not sent; anything else when nobody knows.
    */
-  send(broker: Broker, batch: ProduceBatch): Promise<ProducedBatch> {
+  send(broker: Broker, batch: ProduceBatch, sending: Sending): Promise<ProducedBatch> {
     return new Promise((resolve, reject) => {
-      const one = { batch, resolve, reject }
+      const one = { batch, sending, resolve, reject }
       const known = this.#waiting.get(broker)
       if (known !== undefined) {
         known.push(one)
@@ -47,8 +56,18 @@ export class ProduceSender {
   async #request(broker: Broker, some: readonly Waiting[]): Promise<void> {
     try {
       const connection = this.#connections.to(broker, 'produce')
-      const batches = some.map(({ batch }) => batch)
-      const produced = await connection.callRaw(produceApi(batches, this.#timeoutMs))
+      const api = produceApi([], this.#timeoutMs)
+      const produced = await connection.callRaw({
+        ...api,
+        // When there is a connection: some may have been given up while it was made.
+        write: (version) => {
+          const wanted = some.filter(({ sending }) => !sending.isGivenUp)
+          if (wanted.length === 0) throw new Error('nobody waits for it any more')
+          for (const { sending } of wanted) sending.isSent = true
+          const batches = wanted.map(({ batch }) => batch)
+          return produceApi(batches, this.#timeoutMs).write(version)
+        },
+      })
       for (const { batch, resolve, reject } of some) {
         const mine = produced.find(
           ({ topic, partition }) => topic === batch.topic && partition === batch.partition,

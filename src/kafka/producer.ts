@@ -1,12 +1,12 @@
 import { StopReason } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { within } from '../core/within.ts'
-import { MillraceError } from '../errors/millrace-error.ts'
+import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import { unknownTopic } from '../log/log-errors.ts'
 import { placeOf } from '../log/partitioner.ts'
 import type { AppendedRecord, NewRecord, Topic } from '../log/port.ts'
 import { keyOf } from './buffers.ts'
-import type { Cluster, TopicView } from './cluster.ts'
+import type { Cluster, Found, TopicView } from './cluster.ts'
 import type { Compression } from './codecs.ts'
 import type { Connections } from './connections.ts'
 import { PartitionProducer, type Entry } from './partition-producer.ts'
@@ -33,6 +33,8 @@ const BATCH_BYTES = 1_000_000
 const QUEUED_BYTES = 256 * 1_048_576
 /** How long to wait for the topics as they are now before those last seen must do, in milliseconds. */
 const LOOK_MS = 300
+/** Time between two looks for a topic when no broker answers, in milliseconds. */
+const LOOK_AGAIN_MS = 200
 /** How long what is under way is waited for at the end, in milliseconds. */
 const CLOSE_MS = 5_000
 
@@ -73,7 +75,7 @@ export class Producer {
     }
     const { core } = this.#options
     const deadline = core.clock.monotonicMs() + this.#options.deliveryTimeoutMs
-    const topics = await this.#topics(new Set(records.map(({ topic }) => topic)))
+    const topics = await this.#topics(new Set(records.map(({ topic }) => topic)), deadline)
     const places = records.map((record) =>
       placeOf(record, topics.get(record.topic) as Topic, core.random),
     )
@@ -182,15 +184,15 @@ export class Producer {
 
   /**
    * The topics as they are now: records are written to names, and a name may stand for another topic than a moment ago.
-   * When nobody answers in time, as they were last seen.
+   * When nobody answers in time, as they were last seen; those never seen are asked for until the deadline.
    */
-  async #topics(names: ReadonlySet<string>): Promise<Map<string, Topic>> {
+  async #topics(names: ReadonlySet<string>, deadline: number): Promise<Map<string, Topic>> {
     const { core, cluster } = this.#options
     const known = [...names].map((name) => cluster.knownByName(name))
     const look = cluster.look({ names })
     let views: (TopicView | undefined)[]
     if (known.includes(undefined)) {
-      const found = await look
+      const found = await this.#insist(look, names, deadline)
       views = [...names].map((name) => found.get(name))
     } else {
       const { signal } = this.#closing
@@ -209,6 +211,27 @@ export class Producer {
     if (unknown.length > 0) throw unknownTopic(unknown)
     return topics
   }
+
+  /** Looks again while no broker answers, until the deadline. */
+  async #insist(
+    first: Promise<Found>,
+    names: ReadonlySet<string>,
+    deadline: number,
+  ): Promise<Found> {
+    const { clock } = this.#options.core
+    for (let look = first; ; look = this.#options.cluster.look({ names })) {
+      try {
+        return await look
+      } catch (error) {
+        if (!isUnreachable(error) || clock.monotonicMs() >= deadline) throw error
+        await clock.sleep(LOOK_AGAIN_MS, { signal: this.#closing.signal })
+      }
+    }
+  }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return isMillraceError(error) && error.code === 'E_LOG_CONNECT'
 }
 
 function unknownAppend(
