@@ -32,7 +32,8 @@ export async function readCommitted(
   const admin = client.admin()
   const producer = client.producer()
   const consumer = client.consumer({ groupId: `read-${randomUUID()}`, maxWaitTimeInMs: 100 })
-  const seen: SeenRecord[] = []
+  // By their place: a client that has to join anew is given some of them again.
+  const seen = new Map<string, SeenRecord>()
   const mark = `end-${randomUUID()}`
   try {
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
@@ -44,12 +45,14 @@ export async function readCommitted(
     await consumer.run({
       eachMessage: async ({ partition, message }) => {
         if (message.value?.toString() === mark) open.delete(partition)
-        else if (open.has(partition)) seen.push(seenRecord(topic, partition, message))
+        else if (open.has(partition)) {
+          seen.set(`${partition}/${message.offset}`, seenRecord(topic, partition, message))
+        }
         return Promise.resolve()
       },
     })
     await eventually(() => open.size === 0)
-    return seen.filter(({ value }) => value?.startsWith('end-') !== true)
+    return [...seen.values()].filter(({ value }) => value?.startsWith('end-') !== true)
   } finally {
     await Promise.all([admin.disconnect(), producer.disconnect(), consumer.disconnect()])
   }

@@ -110,7 +110,8 @@ async function lastFigures(
   const before = (await reader.readWithin(SECOND_MS)) ?? reader.lastKnown()
   await millrace.stop()
   const after = await reader.readWithin(SECOND_MS)
-  const last = after?.database === 'up' ? after : before
+  // A log that is closed cannot say how far it reaches.
+  const last = after?.database === 'up' ? { ...after, lag: after.lag ?? before.lag } : before
   onFigures(last, true)
   return last
 }
