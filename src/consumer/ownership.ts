@@ -116,6 +116,7 @@ export class Ownership {
       }
     }
 
+    await this.#giveBackLeft(processId, positions, mine)
     await this.#dropMoved(positions)
     const surplus = [...this.#held.keys()].filter((name) => mine.get(name)?.paused !== false)
     if (surplus.length > 0) {
@@ -127,6 +128,26 @@ export class Ownership {
     )
     if (free.length > 0) await this.#acquire(processId, free)
     return undefined
+  }
+
+  /**
+   * Gives back what stands in our name although we do not read it and are not to: the connection broke when it was given
+   * back, or taken. Nobody else would take it as long as we live.
+   */
+  async #giveBackLeft(
+    processId: string,
+    positions: readonly PositionRow[],
+    mine: ReadonlyMap<PartitionName, PositionRow>,
+  ): Promise<void> {
+    const left = positions.filter(
+      (p) =>
+        p.owner === processId &&
+        !this.#held.has(nameOf(p)) &&
+        mine.get(nameOf(p))?.paused !== false,
+    )
+    if (left.length === 0) return
+    for (const position of left) await releasePosition(this.#options.pool, processId, position)
+    await this.#announce()
   }
 
   /**
@@ -278,7 +299,7 @@ export class Ownership {
       (error: unknown) =>
         this.#options.core.logger.warn(
           { error: describeError(error) },
-          'a partition could not be given back; it is taken over when this process is gone',
+          'a partition could not be given back just now; trying again',
         ),
     )
   }

@@ -153,7 +153,7 @@ export async function acquirePositions(
 export async function releasePosition(
   db: Queryable,
   processId: string,
-  position: OwnedPosition,
+  position: PositionKey & Pick<OwnedPosition, 'epoch'>,
 ): Promise<void> {
   await db.query(
     `/* millrace:position-release */ update millrace.position

@@ -83,3 +83,23 @@ describe('a list of consumers', () => {
     )
   })
 })
+
+describe('several processes of one application', () => {
+  it('read a partition on that stands in the name of one who lives, and could not give it back', async (t) => {
+    const all = await operated(t, 2)
+    const [one, two] = [await all.start(), await all.start()]
+    const owners = async (): Promise<(string | null)[]> =>
+      (await listConsumers(all.pool, all.log, { application: 'app' })).map(({ ownerId }) => ownerId)
+    const ids = [one, two].map(({ millrace }) => millrace.processId).toSorted()
+    await eventually(async () => String((await owners()).toSorted()) === String(ids))
+    // As it stands when the connection broke while it was given back.
+    await all.pool.query(
+      'update millrace.position set owner = $1, epoch = epoch + 1 where owner = $2',
+      ids,
+    )
+    await one.millrace.publishMany(counted, numbers(5, 40))
+    await eventually(async () => String((await owners()).toSorted()) === String(ids))
+    await all.caughtUp()
+    assert.deepEqual(sorted(await all.done()), ns(0, 40))
+  })
+})
