@@ -19,6 +19,8 @@ export interface PeerRecord {
 export interface SeenRecord {
   readonly partition: number
   readonly offset: number
+  /** In milliseconds since 1970. */
+  readonly timestamp: number
   readonly key: string | null
   readonly value: string | null
   readonly headers?: readonly (readonly [name: string, value: string | null])[]
@@ -48,12 +50,34 @@ export async function javaConsume(
   return run(t, ['consume', brokers.join(), topic, String(count)], '')
 }
 
-async function run<T>(t: TestScope, args: readonly string[], input: string): Promise<T[]> {
+/**
+ * Everything that is committed in a topic, up to where it reaches now, read with Apache's Java client; open transactions are
+ * waited for.
+ */
+export async function javaReadCommitted(
+  brokers: readonly string[],
+  topic: string,
+): Promise<SeenRecord[]> {
+  return run(undefined, ['committed', brokers.join(), topic], '')
+}
+
+/** How long Java may take for anything, in milliseconds. */
+const LONGEST_MS = 120_000
+
+async function run<T>(
+  t: TestScope | undefined,
+  args: readonly string[],
+  input: string,
+): Promise<T[]> {
   const { java, classPath } = await ensureKafka({ say: (line) => console.error(line) })
   // Java runs a source file as it is; the warnings are those of a logger without settings.
   const flags = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp', classPath, program]
-  const child = spawn(java, [...flags, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
-  cleanup(t, async () => void child.kill('SIGKILL'))
+  const child = spawn(java, [...flags, ...args], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: LONGEST_MS,
+    killSignal: 'SIGKILL',
+  })
+  if (t !== undefined) cleanup(t, async () => void child.kill('SIGKILL'))
   const closed = once(child, 'close')
   child.stdin.end(input)
   const [stdout, stderr, [code]] = await Promise.all([
@@ -65,5 +89,6 @@ async function run<T>(t: TestScope, args: readonly string[], input: string): Pro
   return stdout
     .trimEnd()
     .split('\n')
+    .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as T)
 }

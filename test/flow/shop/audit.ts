@@ -43,14 +43,16 @@ export type TopicReader = (topic: string) => Promise<readonly SeenRecord[]>
 /** Reads the table log by SQL. */
 function tableReader(pool: pg.Pool): TopicReader {
   return async (topic) => {
-    const { rows } = await pool.query<{ value: Buffer; headers: string }>(
+    const { rows } = await pool.query<{ value: Buffer; headers: string | null }>(
       `select r.value, r.headers::text as headers
        from millrace.record r join millrace.topic t on t.id = r.topic_id where t.name = $1`,
       [topic],
     )
     return rows.map(({ value, headers }) => ({
       value,
-      type: (JSON.parse(headers) as [string, string][]).find(([name]) => name === 'ce_type')?.[1],
+      type: (JSON.parse(headers ?? '[]') as [string, string][]).find(
+        ([name]) => name === 'ce_type',
+      )?.[1],
     }))
   }
 }

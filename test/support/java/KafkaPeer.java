@@ -1,6 +1,7 @@
 // Another program on the same Kafka: Apache's own client, and the SDK of CloudEvents.
 //   produce BROKERS          writes what it reads on stdin, a record a line
 //   consume BROKERS TOPIC N  prints the first N records of the topic, in order per partition
+//   committed BROKERS TOPIC  prints what is committed in the topic, up to where it reaches now; waits for open transactions
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -30,6 +31,7 @@ public final class KafkaPeer {
 
   public static void main(String[] args) throws Exception {
     if (args[0].equals("produce")) produce(args[1]);
+    else if (args[0].equals("committed")) committed(args[1], args[2]);
     else consume(args[1], args[2], Integer.parseInt(args[3]));
   }
 
@@ -73,13 +75,32 @@ public final class KafkaPeer {
     }
   }
 
-  private static ObjectNode describe(ConsumerRecord<byte[], byte[]> record) {
-    ObjectNode told = JSON.createObjectNode();
-    told.put("partition", record.partition()).put("offset", record.offset());
-    told.put("key", textOf(record.key())).put("value", textOf(record.value()));
-    for (Header header : record.headers()) {
-      told.withArray("headers").addArray().add(header.key()).add(textOf(header.value()));
+  private static void committed(String brokers, String topic) throws Exception {
+    var bytes = new ByteArrayDeserializer();
+    Map<TopicPartition, Long> ends;
+    Map<String, Object> all = Map.of("bootstrap.servers", brokers);
+    try (var consumer = new KafkaConsumer<byte[], byte[]>(all, bytes, bytes)) {
+      ends =
+          consumer.endOffsets(
+              consumer.partitionsFor(topic).stream()
+                  .map(found -> new TopicPartition(topic, found.partition()))
+                  .collect(Collectors.toList()));
     }
+    Map<String, Object> options =
+        Map.of("bootstrap.servers", brokers, "isolation.level", "read_committed");
+    try (var consumer = new KafkaConsumer<byte[], byte[]>(options, bytes, bytes)) {
+      consumer.assign(ends.keySet());
+      consumer.seekToBeginning(ends.keySet());
+      while (ends.entrySet().stream().anyMatch(end -> consumer.position(end.getKey()) < end.getValue())) {
+        for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(250))) {
+          System.out.println(plain(record));
+        }
+      }
+    }
+  }
+
+  private static ObjectNode describe(ConsumerRecord<byte[], byte[]> record) {
+    ObjectNode told = plain(record);
     try {
       MessageReader reader = KafkaMessageFactory.createReader(record.headers(), record.value());
       CloudEvent event = reader.toEvent();
@@ -93,6 +114,17 @@ public final class KafkaPeer {
       for (String name : event.getExtensionNames()) seen.put(name, event.getExtension(name).toString());
     } catch (RuntimeException problem) {
       told.put("problem", problem.toString());
+    }
+    return told;
+  }
+
+  private static ObjectNode plain(ConsumerRecord<byte[], byte[]> record) {
+    ObjectNode told = JSON.createObjectNode();
+    told.put("partition", record.partition()).put("offset", record.offset());
+    told.put("timestamp", record.timestamp());
+    told.put("key", textOf(record.key())).put("value", textOf(record.value()));
+    for (Header header : record.headers()) {
+      told.withArray("headers").addArray().add(header.key()).add(textOf(header.value()));
     }
     return told;
   }
