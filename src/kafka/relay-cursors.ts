@@ -26,6 +26,8 @@ const MAX_BATCH_BYTES = 16_777_216
 /** How long transactions that end are waited for: as long as a broker lets one be open, and some. */
 const STABLE_MS = 15_000
 const LOOK_AGAIN_MS = 20
+const OPEN =
+  'a transaction is open in it. If that lasts, a broker has lost its end, as one that runs alone may when it is killed: kafka-transactions.sh find-hanging shows it, and abort ends it'
 const NO_KEY = Buffer.alloc(0)
 
 /** Whether it is the topic of the cursors of some installation. */
@@ -110,7 +112,7 @@ export class RelayCursors {
         if (range.end === range.appendOffset) return range
       }
       if (clock.monotonicMs() > deadline) {
-        const why = range?.unavailable ?? 'a transaction is open in it'
+        const why = range?.unavailable ?? OPEN
         throw unavailable(`the topic of the relays' cursors cannot be read: ${why}`)
       }
       await clock.sleep(LOOK_AGAIN_MS, signal === undefined ? {} : { signal })

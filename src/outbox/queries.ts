@@ -1,5 +1,10 @@
+import { noteAction, type OrderedBy } from '../control/operator-action.ts'
+import type { Core } from '../core/core.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
+import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import { transaction } from '../postgres/transaction.ts'
+import { wakeRelays } from './wake.ts'
 
 /** One shard of the outbox, as it is. */
 export interface OutboxShard {
@@ -115,32 +120,46 @@ export async function summarizeOutbox(db: Queryable): Promise<OutboxSummary> {
   return { ageMs: ageMs === null ? null : Math.max(0, Math.round(ageMs)), halted, waiting }
 }
 
-/** Options of {@link acceptOutbox}. */
-export interface AcceptOptions {
+/** A shard that may go on. */
+export interface AcceptedShard {
+  readonly shard: number
   /**
-   * The last record that is not sent. Default: what the relay proposes, which is the last one known to be in the log; or,
-   * when the database was moved as it is, the one the log's cursor names.
+   * The last record that is not sent. Null: what the relay proposes, which is the last one known to be in the log; or, when
+   * the database was moved as it is, the one that the log's cursor names.
    */
-  readonly behind?: bigint
+  readonly behind: bigint | null
+}
+
+/** Who orders it, and with what. */
+export interface AcceptParts extends OrderedBy {
+  readonly core: Core
+  readonly pool: Pool
 }
 
 /**
- * Orders a halted shard to go on with the records that the database has now. Its relay does so within seconds, unless the
- * log's cursor has moved since it was halted.
- * @throws E_OUTBOX_STATE when the shard is not halted.
+ * Orders halted shards to go on with the records that the database has now: all of them, or none. Their relays do so at
+ * once, unless the log's cursor has moved since.
+ * @throws E_OUTBOX_STATE when one of them is not halted.
  */
 export async function acceptOutbox(
-  db: Queryable,
-  shard: number,
-  options: AcceptOptions = {},
+  { core, pool, user, reason }: AcceptParts,
+  shards: readonly AcceptedShard[],
 ): Promise<void> {
-  const { rows } = await db.query(
-    `/* millrace:outbox-accept */ update millrace.outbox_shard set accepted = cursor, accepted_behind = $2::bigint
-     where shard = $1 and halted is not null and not retired returning 1`,
-    [shard, options.behind === undefined ? null : String(options.behind)],
-  )
-  if (rows.length > 0) return
-  throw new MillraceError('E_OUTBOX_STATE', `shard ${shard} of the outbox is not halted`, {
-    details: { shard },
+  await transaction(pool, core, async (tx) => {
+    const { rows } = await tx.query<{ shard: number }>(
+      `/* millrace:outbox-accept */ update millrace.outbox_shard s set accepted = s.cursor, accepted_behind = a.behind
+       from unnest($1::integer[], $2::bigint[]) a(shard, behind)
+       where s.shard = a.shard and s.halted is not null and not s.retired returning s.shard::integer`,
+      [shards.map(({ shard }) => shard), shards.map(({ behind }) => behind?.toString() ?? null)],
+    )
+    const changed = new Set(rows.map(({ shard }) => shard))
+    const refused = shards.filter(({ shard }) => !changed.has(shard)).map(({ shard }) => shard)
+    if (refused.length > 0) {
+      const text = `not halted, so there is nothing to accept: ${refused.join(', ')}`
+      throw new MillraceError('E_OUTBOX_STATE', text, { details: { shards: refused } })
+    }
+    const action = 'outbox.accept'
+    await noteAction(tx, { user, reason, action, filter: shards, count: shards.length })
+    tx.afterCommit(() => wakeRelays(pool, []))
   })
 }

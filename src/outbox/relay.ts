@@ -207,6 +207,7 @@ export class Relay {
   #wake(text: string): void {
     if (text === '') {
       for (const relay of this.#relays.values()) relay.wake()
+      this.#leases.wake()
     } else {
       for (const shard of text.split(',')) this.#relays.get(Number(shard))?.wake()
     }

@@ -141,6 +141,7 @@ export class ShardRelay {
       this.#failures = 0
       return next
     } catch (error) {
+      if (signal.aborted) return undefined
       await this.#fail(error)
       return Math.max(1, this.#retryAtMs - core.clock.monotonicMs())
     }

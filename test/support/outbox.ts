@@ -6,7 +6,7 @@ import { listOutbox } from '../../src/outbox/queries.ts'
 import { cleanup, type TestScope } from './cleanup.ts'
 import { javaReadCommitted } from './java-peer.ts'
 import { keepingLogger, type LogLine } from './millrace.ts'
-import { eventually } from './wait.ts'
+import { eventually, type EventuallyOptions } from './wait.ts'
 
 /** A record as a stranger's client has read it. */
 export interface SeenRecord {
@@ -66,11 +66,11 @@ export async function onKafka(
 }
 
 /** Waits until nothing is left in the outbox. */
-export async function relayed(millrace: Millrace): Promise<void> {
+export async function relayed(millrace: Millrace, options: EventuallyOptions = {}): Promise<void> {
   await eventually(async () => {
     const { outbox, outboxAgeMs } = await millrace.summary()
     if (outbox === 0 && outboxAgeMs === null) return true
     const shards = await listOutbox(millrace.database)
     throw new Error(`${outbox} records are left: ${inspect(shards)}`)
-  })
+  }, options)
 }

@@ -1,10 +1,15 @@
-import { acceptOutbox, listOutbox, type OutboxShard } from '../../outbox/queries.ts'
+import {
+  acceptOutbox,
+  listOutbox,
+  type AcceptedShard,
+  type OutboxShard,
+} from '../../outbox/queries.ts'
 import { chooseColumns } from '../columns.ts'
 import type { Command } from '../command.ts'
 import { withOperator } from '../connect.ts'
 import { CliError, usage } from '../errors.ts'
 import { EXIT } from '../exit-codes.ts'
-import { DATABASE_OPTIONS, JSON_OPTION, LIST_OPTIONS, WRITE_OPTIONS } from '../options.ts'
+import { DATABASE_OPTIONS, JSON_OPTION, LIST_OPTIONS, ORDER_OPTIONS } from '../options.ts'
 import type { Column } from '../table.ts'
 import { shownTime } from '../times.ts'
 
@@ -52,7 +57,7 @@ export const outboxAcceptCommand: Command = {
       value: '<offset>|sent',
       help: 'send only what stands behind this record; sent: behind those that seem to have been sent before',
     },
-    ...WRITE_OPTIONS,
+    ...ORDER_OPTIONS,
     ...JSON_OPTION,
     ...DATABASE_OPTIONS,
   },
@@ -80,15 +85,15 @@ export const outboxAcceptCommand: Command = {
           next: 'millrace outbox status',
         })
       }
-      const accepted: { shard: number; behind: bigint | null }[] = []
-      for (const { shard, sent } of chosen) {
+      const accepted = chosen.map(({ shard, sent }): AcceptedShard => {
         const from = behind === undefined ? null : behind === 'sent' ? sent : BigInt(behind)
-        if (!args.flag('dry-run')) {
-          await acceptOutbox(operator.pool, shard, from === null ? {} : { behind: from })
-        }
-        accepted.push({ shard, behind: from })
-      }
+        return { shard, behind: from }
+      })
       const dryRun = args.flag('dry-run')
+      const { core, pool, user } = operator
+      if (!dryRun && accepted.length > 0) {
+        await acceptOutbox({ core, pool, user, reason: args.text('reason') }, accepted)
+      }
       if (out.format === 'json') out.json({ dryRun, accepted })
       else out.note(`${dryRun ? 'would be accepted' : 'accepted'}: ${describe(accepted)}`)
       return EXIT.ok
@@ -96,7 +101,7 @@ export const outboxAcceptCommand: Command = {
   },
 }
 
-function describe(accepted: readonly { shard: number; behind: bigint | null }[]): string {
+function describe(accepted: readonly AcceptedShard[]): string {
   if (accepted.length === 0) return 'none is stopped'
   return accepted
     .map(({ shard, behind }) => (behind === null ? `${shard}` : `${shard} behind ${behind}`))

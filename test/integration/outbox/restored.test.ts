@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { connectOperator } from '../../../src/app/operator.ts'
 import { examine } from '../../../src/app/doctor.ts'
 import type { Millrace } from '../../../src/app/start.ts'
+import { createCore } from '../../../src/core/core.ts'
 import { event } from '../../../src/events/event.ts'
 import { acceptOutbox, listOutbox } from '../../../src/outbox/queries.ts'
 import { cleanup } from '../../support/cleanup.ts'
@@ -91,6 +92,13 @@ async function halted(millrace: Millrace): Promise<string> {
   }) as Promise<string>
 }
 
+/** Lets everything go on that is halted. */
+async function accept({ database: pool }: Millrace): Promise<void> {
+  const halted = (await listOutbox(pool)).filter(({ state }) => state === 'halted')
+  const shards = halted.map(({ shard }) => ({ shard, behind: null }))
+  await acceptOutbox({ core: createCore(), pool, user: 'test' }, shards)
+}
+
 const range = (from: number, to: number): number[] =>
   Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
@@ -134,8 +142,20 @@ describe('a database that was restored', () => {
       stopped.map(({ waiting }) => waiting),
       [12],
     )
-    const accepted = await cli.run(['outbox', 'accept', '--all', '--behind', 'sent'])
+    const accepted = await cli.run([
+      'outbox',
+      'accept',
+      '--all',
+      '--behind',
+      'sent',
+      '--user',
+      'ana',
+    ])
     assert.equal(accepted.code, 0, accepted.stderr)
+    const { rows } = await restored.millrace.database.query<{ operator: string; count: string }>(
+      `select operator, count from millrace.operator_action where action = 'outbox.accept'`,
+    )
+    assert.deepEqual(rows, [{ operator: 'ana', count: '1' }])
     await relayed(restored.millrace)
     assert.deepEqual(await seen(), [...range(1, 20), ...range(101, 110)])
     assert.equal((await restored.millrace.summary()).outboxHalted, 0)
@@ -164,7 +184,7 @@ describe('a database that was restored', () => {
       ({ state }) => state === 'halted',
     )
     assert.equal(shard?.sent, null)
-    await acceptOutbox(restored.millrace.database, shard?.shard ?? -1)
+    await accept(restored.millrace)
     await relayed(restored.millrace)
     assert.deepEqual(await seen(), [...range(1, 10), ...range(101, 120)])
   })
@@ -228,9 +248,7 @@ describe('a log that is not the one it was', () => {
     const again = await start(url)
     assert.match(await halted(again.millrace), /no cursor/)
     await publish(again.millrace, 6, 10)
-    for (const { shard, state } of await listOutbox(again.millrace.database)) {
-      if (state === 'halted') await acceptOutbox(again.millrace.database, shard)
-    }
+    await accept(again.millrace)
     await relayed(again.millrace)
     assert.deepEqual(await seen(), range(1, 10))
   })
