@@ -71,7 +71,16 @@ async function run<T>(
 ): Promise<T[]> {
   const { java, classPath } = await ensureKafka({ say: (line) => console.error(line) })
   // Java runs a source file as it is; the warnings are those of a logger without settings.
-  const flags = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp', classPath, program]
+  const flags = [
+    '-XX:+UseSerialGC',
+    '-XX:TieredStopAtLevel=1',
+    // Whatever the locale: 17 goes by the first for its output, later ones by the second.
+    '-Dfile.encoding=UTF-8',
+    '-Dstdout.encoding=UTF-8',
+    '-cp',
+    classPath,
+    program,
+  ]
   const child = spawn(java, [...flags, ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
     timeout: LONGEST_MS,
