@@ -71,8 +71,11 @@ async function end(
   worker.kill(signal)
   const next = run.worker()
   const exit = await worker.exited
-  const seen = signal === 'SIGTERM' || exit.signal === signal
-  run.fault(signal, worker.name, at, { seen, text: `ended by ${exit.signal ?? exit.code}` })
+  // A connection that was ended while the worker started is an error of start: it is over before the blow.
+  const failedToStart = exit.code === 1 && !worker.events.some(({ event }) => event === 'ready')
+  const seen = signal === 'SIGTERM' || exit.signal === signal || failedToStart
+  const text = failedToStart ? 'it had not started' : `ended by ${exit.signal ?? exit.code}`
+  run.fault(signal, worker.name, at, { seen, text })
   return next
 }
 

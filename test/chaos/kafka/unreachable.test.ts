@@ -13,6 +13,9 @@ import { underLoad } from '../load.ts'
 /** Requests that are few, per second: none of its loops turns without a wait. */
 const FEW_PER_SECOND = 60
 
+/** Of the topic of a run. */
+const PARTITIONS = 4
+
 const WITHOUT_BYTES =
   'records of discarded jobs could not be read; their dead letters keep the origin without the bytes'
 
@@ -50,6 +53,11 @@ async function behindProxy(t: TestContext, name: string): Promise<Behind> {
   await worker.ready()
   const end = underLoad(run)
   await eventually(() => entriesOf(run.history(), 'produce').length > 40)
+  // A partition that nobody has begun to read waits for nothing.
+  await eventually(async () => {
+    const { rows } = await run.pool.query('select from millrace.position where next_offset > 0')
+    return rows.length === PARTITIONS
+  })
   return { proxy, bootstrap, run, worker, end }
 }
 
@@ -62,7 +70,7 @@ async function troubled({
     const { rows } = await run.pool.query<{ waiting: string }>(
       'select waiting from millrace.position where waiting is not null',
     )
-    return rows.length === 4 && rows[0]?.waiting
+    return rows.length === PARTITIONS && rows[0]?.waiting
   })
   const { proxy, bootstrap } = proxies
   const all = (): number =>
@@ -105,6 +113,8 @@ test('waits for a broker whose advertised port is dead, and names it', async (t)
   run.effects.hold()
   await run.producer.produce(10, { behaviour: () => 'job-hopeless' })
   await eventually(() => run.effects.held > 0)
+  // What was read is still in the reader's memory, for half a second and a look round.
+  await sleep(2_000)
   const at = Date.now()
   await proxy.close()
   run.effects.release()
