@@ -10,50 +10,53 @@ export interface Ids {
   uuid(): string
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
-const POOL_BYTES = 8 * 256
+/** Ids that are made of one draw of chance: so much is cheaper per id than a draw for each. */
+const DRAW = 1_024
+/** Of the 62 random bits with the two of the variant before them. */
+const BYTES = 8
+const DIGITS = 2 * BYTES
 
 /** Ids from a clock and a source of chance. */
 export function createIds(clock: Clock, random: Random): Ids {
-  let lastMs = 0
+  let lastMs = -1
   let counter = 0
-  let pool: Uint8Array = new Uint8Array(0)
+  /** The time and version of `lastMs`, as text. */
+  let prefix = ''
+  let pool = ''
   let used = 0
 
-  const hex = (byte: number): string => HEX[byte & 0xff] as string
+  const setTime = (ms: number): void => {
+    lastMs = ms
+    counter = 0
+    const time = ms.toString(16).padStart(12, '0')
+    prefix = `${time.slice(0, 8)}-${time.slice(8)}-7`
+  }
 
   return {
     uuid() {
       const nowMs = clock.now().getTime()
-      if (nowMs > lastMs) {
-        lastMs = nowMs
-        counter = 0
-      } else {
+      if (nowMs > lastMs) setTime(nowMs)
+      else {
         // The clock stood still or went back: stay on the last millisecond and count; borrow the next one when full.
         counter += 1
-        if (counter > 0xfff) {
-          lastMs += 1
-          counter = 0
-        }
+        if (counter > 0xfff) setTime(lastMs + 1)
       }
-      if (used + 8 > pool.length) {
-        pool = random.bytes(POOL_BYTES)
+      if (used + DIGITS > pool.length) {
+        pool = drawDigits(random)
         used = 0
       }
       const at = used
-      used += 8
-      const high = Math.floor(lastMs / 0x1_0000)
-      const low = lastMs % 0x1_0000
-      const r = (i: number): number => pool[at + i] as number
-      return (
-        `${hex(high >>> 24)}${hex(high >>> 16)}${hex(high >>> 8)}${hex(high)}-` +
-        `${hex(low >>> 8)}${hex(low)}-` +
-        `${hex(0x70 | (counter >>> 8))}${hex(counter)}-` +
-        `${hex(0x80 | (r(0) & 0x3f))}${hex(r(1))}-` +
-        `${hex(r(2))}${hex(r(3))}${hex(r(4))}${hex(r(5))}${hex(r(6))}${hex(r(7))}`
-      )
+      used += DIGITS
+      const count = counter.toString(16).padStart(3, '0')
+      return `${prefix}${count}-${pool.slice(at, at + 4)}-${pool.slice(at + 4, at + DIGITS)}`
     },
   }
+}
+
+function drawDigits(random: Random): string {
+  const bytes = random.bytes(DRAW * BYTES)
+  for (let at = 0; at < bytes.length; at += BYTES) bytes[at] = 0x80 | ((bytes[at] ?? 0) & 0x3f)
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
