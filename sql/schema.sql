@@ -121,7 +121,7 @@ table millrace.job with (fillfactor=70, autovacuum_vacuum_scale_factor=0, autova
   constraint job_pkey PRIMARY KEY (id)
   constraint job_priority_check CHECK (((priority >= 0) AND (priority <= 9)))
   constraint job_state_check CHECK ((state = ANY (ARRAY['available'::text, 'scheduled'::text, 'executing'::text, 'retryable'::text, 'suspended'::text])))
-  CREATE INDEX job_claim ON millrace.job USING btree (queue, priority, place) WHERE ((state = 'available'::text) AND (NOT suspect))
+  CREATE INDEX job_claim ON millrace.job USING btree (hashtextextended(queue, (priority)::bigint), place) WHERE ((state = 'available'::text) AND (NOT suspect))
   CREATE INDEX job_due ON millrace.job USING btree (scheduled_at) WHERE (state = ANY (ARRAY['scheduled'::text, 'retryable'::text]))
   CREATE INDEX job_executing ON millrace.job USING btree (process_id) WHERE (state = 'executing'::text)
   CREATE INDEX job_suspect ON millrace.job USING btree (queue, priority, place) WHERE ((state = 'available'::text) AND suspect)

@@ -25,6 +25,29 @@ const RETURNED =
   'j.id, j.kind, j.priority, j.place, j.attempt, j.max_attempts, j.args, j.meta, j.ctid, j.queue'
 
 /**
+ * Frontier, queue, kinds, limit, token, process. A queue's line of one priority is found in the index by the hash of both
+ * (migration 0005).
+ */
+export const CLAIM: string = `/* millrace:job-claim */ with picked as materialized (
+  select c.at from unnest($1::bigint[]) with ordinality f(place, ord)
+  cross join lateral (
+    select j.ctid as at from millrace.job j
+    where j.state = 'available' and not j.suspect
+      and hashtextextended(j.queue, j.priority) = hashtextextended($2, f.ord - 1)
+      and j.queue = $2 and j.priority = (f.ord - 1)::smallint
+      and j.place >= f.place and j.kind = any ($3::text[])
+    order by j.place limit $4 for update skip locked
+  ) c
+  where (select set_config('synchronous_commit', 'off', true)) is not null
+  limit $4
+)
+update millrace.job j
+set state = 'executing', attempt = j.attempt + 1, token = $5, process_id = $6, attempted_at = n.at
+from (select clock_timestamp() as at) n
+where j.ctid = any (array(select at from picked))
+returning ${RETURNED}`
+
+/**
  * Claims up to `limit` jobs of a queue, by priority, then place, from the frontier on.
  *
  * Locking and limiting happen in a materialised CTE, for the planner may otherwise update more rows than the limit says.
@@ -39,22 +62,7 @@ export async function claimJobs(
   const { rows } = await pool.query<Cells>({
     rowMode: 'array',
     types: AS_TEXT,
-    text: `/* millrace:job-claim */ with picked as materialized (
-        select c.at from unnest($1::bigint[]) with ordinality f(place, ord)
-        cross join lateral (
-          select j.ctid as at from millrace.job j
-          where j.state = 'available' and not j.suspect and j.queue = $2
-            and j.priority = (f.ord - 1)::smallint and j.place >= f.place and j.kind = any ($3::text[])
-          order by j.place limit $4 for update skip locked
-        ) c
-        where (select set_config('synchronous_commit', 'off', true)) is not null
-        limit $4
-      )
-      update millrace.job j
-      set state = 'executing', attempt = j.attempt + 1, token = $5, process_id = $6, attempted_at = n.at
-      from (select clock_timestamp() as at) n
-      where j.ctid = any (array(select at from picked))
-      returning ${RETURNED}`,
+    text: CLAIM,
     values: [
       plainArray(request.frontier),
       request.queue,

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { insertJobs } from '../../../src/jobs/insert.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { newJob } from '../../../src/jobs/new-job.ts'
-import { claimJobs, readHorizon } from '../../../src/worker/claim.ts'
+import { CLAIM, claimJobs, readHorizon } from '../../../src/worker/claim.ts'
 import { gate, jobsBed, type JobsBed } from '../../support/jobs.ts'
 import { eventually } from '../../support/wait.ts'
 
@@ -48,18 +48,17 @@ test('the claim looks at nothing below the frontier', async (t) => {
     Array.from({ length: 5_000 }, (_, n) => newJob(bed.core, plain, { n })),
   )
   await bed.pool.query('vacuum analyze millrace.job')
-  const { rows } = await bed.pool.query<{ 'QUERY PLAN': string }>(
-    `explain (costs off) select j.ctid from unnest($1::bigint[]) with ordinality f(place, ord)
-     cross join lateral (
-       select j.ctid from millrace.job j
-       where j.state = 'available' and not j.suspect and j.queue = 'default'
-         and j.priority = (f.ord - 1)::smallint and j.place >= f.place and j.kind = any ('{plain}')
-       order by j.place limit 10 for update skip locked) j`,
-    ['{0,0,0,0,0,4000,0,0,0,0}'],
-  )
+  const { rows } = await bed.pool.query<{ 'QUERY PLAN': string }>(`explain (costs off) ${CLAIM}`, [
+    '{0,0,0,0,0,4000,0,0,0,0}',
+    'default',
+    '{plain}',
+    10,
+    bed.core.ids.uuid(),
+    null,
+  ])
   const plan = rows.map((row) => row['QUERY PLAN']).join('\n')
   assert.match(plan, /Index Scan using job_claim/)
-  assert.match(plan, /Index Cond: .*place >= f\.place/)
+  assert.match(plan, /Index Cond: .*hashtextextended.*place >= f\.place/)
 })
 
 test('a job inserted by a long transaction, below the frontier of the time, is found', async (t) => {
