@@ -1,6 +1,6 @@
 import type { Core } from '../core/core.ts'
 import { METRICS, type CountChange } from '../counts/counts.ts'
-import { plainArray, textArray } from '../postgres/array.ts'
+import { plainArray, textArray, uuidArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { statement } from '../postgres/statement.ts'
@@ -118,16 +118,16 @@ const DUE_IN: Column = {
  * It gives a place that none of theirs is below: the last one drawn by anybody before it drew any. The main query reads
  * that, and PostgreSQL runs it before the writing parts. To return the places themselves cost a quarter more.
  */
-function insertStatement(jobs: readonly NewJob[]): { text: string; values: string[] } {
-  const values: string[] = []
+function insertStatement(jobs: readonly NewJob[]): { text: string; values: (string | Buffer)[] } {
+  const values: (string | Buffer)[] = []
   const sources: string[] = []
   const names: string[] = []
-  const pass = (value: string): string => `$${values.push(value)}`
+  const pass = (value: string | Buffer): string => `$${values.push(value)}`
   const add = (name: string, source: string): void => {
     sources.push(source)
     names.push(name)
   }
-  add('id', `unnest(${pass(plainArray(jobs.map(({ id }) => id)))}::uuid[])`)
+  add('id', `unnest(${pass(uuidArray(jobs.map(({ id }) => id)))}::uuid[])`)
   add('args', `string_to_table(${pass(jobs.map(({ argsJson }) => argsJson).join('\n'))}, E'\\n')`)
 
   const expression = ({ name, type, of, array }: Column): string => {

@@ -4,7 +4,7 @@ import { decodeFinished, FINISHED_COLUMNS, type FinishedRow } from '../jobs/fini
 import type { FinishedJob } from '../jobs/finished.ts'
 import { KEPT_COLUMNS } from '../jobs/history-columns.ts'
 import type { QueueWake } from '../jobs/wake.ts'
-import { plainArray, textArray } from '../postgres/array.ts'
+import { plainArray, textArray, uuidArray } from '../postgres/array.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { ClaimedJob } from './claimed-job.ts'
 import type { CompletedEnd, EndedResult, PutBackResult, Settled } from './result.ts'
@@ -33,8 +33,9 @@ export async function completeJobs(
   jobs: readonly ClaimedJob[],
   { byId = false }: { readonly byId?: boolean } = {},
 ): Promise<number> {
-  const values = [plainArray(jobs.map(({ id }) => id)), plainArray(jobs.map(({ token }) => token))]
-  if (!byId) values.push(textArray(jobs.map(({ tid }) => tid)))
+  const ids = uuidArray(jobs.map(({ id }) => id))
+  const tokens = uuidArray(jobs.map(({ token }) => token))
+  const tids = byId ? [] : [textArray(jobs.map(({ tid }) => tid))]
   const { rows } = await db.query<{ n: number }>(
     `/* millrace:job-complete */ with done as (
        ${byId ? COMPLETED_BY_ID : COMPLETED_BY_TID}
@@ -46,7 +47,7 @@ export async function completeJobs(
        select ${KEPT_COLUMNS}, last_error, 'completed', n.at from done, (select clock_timestamp() as at) n
      ), ${COUNT_FINISHED}
      select coalesce(sum(n), 0)::int as n from sums`,
-    values,
+    [ids, tokens, ...tids],
   )
   return rows[0]?.n ?? 0
 }
