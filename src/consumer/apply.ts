@@ -2,14 +2,11 @@ import { TimeoutReason } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
 import { isThenable } from '../core/thenable.ts'
 import { within } from '../core/within.ts'
-import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter.ts'
+import type { NewDeadLetter } from '../dead-letter/dead-letter.ts'
 import { describeError } from '../errors/describe.ts'
-import type { LogRecord } from '../log/port.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import type { BatchScope } from './batch-environment.ts'
 import { isSkip, type PreparedRecord } from './handler.ts'
-import type { BatchDisposition } from './positions.ts'
-import { hashOf } from './record-hash.ts'
 import type { BoundHandler, Item, Step } from './step.ts'
 
 type EventFacts = NewDeadLetter['event'] & {
@@ -17,20 +14,41 @@ type EventFacts = NewDeadLetter['event'] & {
   readonly traceparent?: string | null
 }
 
+/** A record that failed for good for a handler; `*`: it could not be read, so for all of them. */
+export interface FailedRecord {
+  readonly item: Item
+  readonly handler: string
+  readonly stage: NewDeadLetter['stage']
+  readonly error: unknown
+  readonly attempts: number
+  readonly event: EventFacts
+}
+
+/** What became of records. */
+export interface Applied {
+  readonly records: number
+  readonly done: number
+  readonly jobs: number
+  readonly filtered: number
+  readonly filteredBy: Readonly<Record<string, number>>
+  /** In the order of the records. */
+  readonly failed: readonly FailedRecord[]
+}
+
 /**
  * Gives every record of `items` its disposition, in the transaction `tx`: handlers one after the other in offset order,
- * then what is done set-wise, then dead letters. The position is the caller's.
+ * then what is done set-wise. What failed before is given back; where it goes, and the position, are the caller's.
  *
  * `onStep` is told whose function is being called, and `undefined` when nobody's is: so the caller knows whose error it was.
  */
 export async function applyItems(
-  { env, position, signal }: BatchScope,
+  { env, signal }: BatchScope,
   tx: Transaction,
   items: readonly Item[],
   onStep: (step: Step | undefined) => void,
-): Promise<Omit<BatchDisposition, 'first' | 'next'>> {
-  const { core, options, application, codeVersion } = env
-  const letters: NewDeadLetter[] = []
+): Promise<Applied> {
+  const { core, options } = env
+  const failed: FailedRecord[] = []
   const filteredBy = new Map<string, number>()
   const batched = new Map<BoundHandler, PreparedRecord<Step['event'], unknown>[]>()
   const tally = { done: 0, jobs: 0 }
@@ -41,40 +59,19 @@ export async function applyItems(
   const filter = (reason: string): void => {
     filteredBy.set(reason, (filteredBy.get(reason) ?? 0) + 1)
   }
-  const setAside = (
-    record: LogRecord,
-    handler: string,
-    failure: { readonly stage: NewDeadLetter['stage']; readonly error: unknown },
-    attempts: number,
-    event: EventFacts,
-  ): void => {
-    letters.push({
-      application,
-      handler,
-      stage: failure.stage,
-      origin: { ...record, generation: position.generation },
-      record,
-      event,
-      job: null,
-      error: describeError(failure.error),
-      attempts,
-      codeVersion,
-      trace: {
-        ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
-        ...(event.id === undefined ? {} : { causationId: event.id }),
-        ...(event.traceparent == null ? {} : { traceparent: event.traceparent }),
-      },
-    })
-  }
 
-  for (const { record, steps, filtered, rejected } of items) {
+  for (const item of items) {
+    const { filtered, rejected } = item
     if (filtered !== undefined) filter(filtered)
-    if (rejected !== undefined) setAside(record, '*', rejected, 1, factsOf(rejected))
-    for (const step of steps) {
+    if (rejected !== undefined) {
+      failed.push({ item, handler: '*', ...rejected, attempts: 1, event: factsOf(rejected) })
+    }
+    for (const step of item.steps) {
       const { handler, event, context, prepared } = step
       const { run } = handler
       if (step.failure !== undefined) {
-        setAside(record, handler.name, step.failure, context.attempt, event)
+        const attempts = context.attempt
+        failed.push({ item, handler: handler.name, ...step.failure, attempts, event })
       } else if (step.skipped !== undefined) {
         filter(step.skipped.reason)
       } else if (run.applyBatch !== undefined) {
@@ -101,18 +98,38 @@ export async function applyItems(
     if (isThenable(result)) await within(result, { clock: core.clock, timeoutMs, signal })
   }
   await tx.settle()
-  await writeDeadLetters(tx, letters)
   // A deferred constraint of the user's tables would else speak only at COMMIT.
   if (applied) await tx.query('/* millrace:constraints */ set constraints all immediate')
-  const last = items.at(-1)?.record
   return {
     records: items.length,
     ...tally,
     filtered: [...filteredBy.values()].reduce((sum, n) => sum + n, 0),
-    deadLettered: letters.length,
     filteredBy: Object.fromEntries(filteredBy),
-    lastOffset: last?.offset ?? null,
-    lastHash: last === undefined ? null : hashOf(last),
+    failed,
+  }
+}
+
+/** The dead letter of a record that failed. */
+export function deadLetterOf(
+  { application, codeVersion }: Pick<BatchScope['env'], 'application' | 'codeVersion'>,
+  { item: { record, generation }, handler, stage, error, attempts, event }: FailedRecord,
+): NewDeadLetter {
+  return {
+    application,
+    handler,
+    stage,
+    origin: { ...record, generation },
+    record,
+    event,
+    job: null,
+    error: describeError(error),
+    attempts,
+    codeVersion,
+    trace: {
+      ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
+      ...(event.id === undefined ? {} : { causationId: event.id }),
+      ...(event.traceparent == null ? {} : { traceparent: event.traceparent }),
+    },
   }
 }
 

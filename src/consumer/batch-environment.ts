@@ -1,11 +1,11 @@
 import { abortReason } from '../core/abort.ts'
 import { backoffMs } from '../core/backoff.ts'
+import type { LogFields } from '../core/logger.ts'
 import { describeError } from '../errors/describe.ts'
 import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { ResolvedApplicationOptions } from './application.ts'
 import type { HandlerEnvironment } from './handler.ts'
-import type { OwnedPosition } from './positions.ts'
 import type { BoundHandler } from './step.ts'
 
 /** What the batches of one owned partition need. */
@@ -21,10 +21,11 @@ export interface BatchEnvironment extends HandlerEnvironment {
   readonly onWaiting: (reason: string | null) => void
 }
 
-/** One batch on its way: what it needs, where it stands, and what ends it early. */
+/** Records on their way to their dispositions: what that needs, what is said of them in the log, and what ends it early. */
 export interface BatchScope {
   readonly env: BatchEnvironment
-  readonly position: OwnedPosition
+  /** Where they come from: `{ topic, partition }`, or `{ replay }`. */
+  readonly about: LogFields
   readonly signal: AbortSignal
 }
 
@@ -36,16 +37,15 @@ const RETRY = { baseMs: 200, maxMs: 10_000 } as const
  * @throws the signal's reason when it is aborted.
  */
 export async function waitBeforeRetry(
-  { env, position, signal }: BatchScope,
+  { env, about, signal }: BatchScope,
   failed: { readonly attempt: number; readonly error: unknown; readonly what: string },
 ): Promise<void> {
   const { core, application, onWaiting } = env
-  const { topic, partition } = position
   const { attempt, what } = failed
   const error = describeError(failed.error)
   const waitMs = backoffMs(attempt, core.random, RETRY)
   core.logger.warn(
-    { application, topic, partition, attempt, waitMs, error },
+    { application, ...about, attempt, waitMs, error },
     'a batch failed and is tried again',
   )
   if (attempt > 1) onWaiting(`${what} failed, attempt ${attempt}: ${error.message.slice(0, 200)}`)

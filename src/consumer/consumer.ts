@@ -1,18 +1,16 @@
 import type { Core } from '../core/core.ts'
-import { createDecoder } from '../events/decode.ts'
 import type { Log } from '../log/port.ts'
 import { wake, type Listener } from '../postgres/listener.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Heartbeat } from '../process/heartbeat.ts'
 import type { Application } from './application.ts'
 import { BackPressure } from './back-pressure.ts'
-import type { BatchEnvironment } from './batch-environment.ts'
+import { bindApplication } from './bind.ts'
 import { Fetcher } from './fetcher.ts'
-import { skip, type HandlerDefinition, type HandlerEnvironment } from './handler.ts'
+import type { HandlerEnvironment } from './handler.ts'
 import { Ownership } from './ownership.ts'
 import { PartitionConsumer } from './partition-consumer.ts'
 import { PositionHints } from './position-hints.ts'
-import type { BoundHandler, Step } from './step.ts'
 
 /** Options of {@link Consumer}. */
 export interface ConsumerOptions {
@@ -61,39 +59,14 @@ export class Consumer {
   }
 
   #ownership(application: Application): Ownership {
-    const { core, pool, log, heartbeat, listener, waker, codeVersion, ownershipMs } = this.#options
-    // The transaction must be over long before somebody else may take the partition.
-    const options = {
-      ...application.options,
-      transactionTimeoutMs: Math.min(
-        application.options.transactionTimeoutMs,
-        Math.floor(heartbeat.takeOverMs / 3),
-      ),
-    }
-    const handlers = bind(application, { core, pool, log, waker, codeVersion })
-    const makesJobs = [...handlers.values()].flat().some(({ run }) => run.disposition === 'jobs')
-    const backPressure = makesJobs
+    const { core, pool, log, heartbeat, listener, ownershipMs } = this.#options
+    const environment = bindApplication(application, this.#options)
+    const { options } = environment
+    const backPressure = environment.makesJobs
       ? new BackPressure({ core, pool, application: application.name, ...options.backlog })
       : undefined
     const hints = new PositionHints({ core, log, application: application.name })
     this.#hints.push(hints)
-    const environment: Omit<BatchEnvironment, 'onWaiting' | 'processId'> = {
-      core,
-      pool,
-      log,
-      waker,
-      codeVersion,
-      application: application.name,
-      options,
-      decode: createDecoder([...handlers.keys()], {
-        ...(options.maxValueBytes === undefined ? {} : { maxValueBytes: options.maxValueBytes }),
-        ...(options.maxDepth === undefined ? {} : { maxDepth: options.maxDepth }),
-      }),
-      handlersOf: (definition) => handlers.get(definition as never) ?? [],
-      async whenAlive(signal) {
-        while (!heartbeat.alive) await core.clock.sleep(50, { signal })
-      },
-    }
     return new Ownership({
       core,
       pool,
@@ -113,32 +86,5 @@ export class Consumer {
           hints,
         }),
     })
-  }
-}
-
-type Definitions = Application['registrations'][number]['definition']
-
-function bind(
-  application: Application,
-  environment: HandlerEnvironment,
-): Map<Definitions, BoundHandler[]> {
-  const handlers = new Map<Definitions, BoundHandler[]>()
-  for (const { definition, handler, name, filter } of application.registrations) {
-    const run = (handler as HandlerDefinition<Step['event']>).bind(environment)
-    const bound: BoundHandler = { name, run: filter === undefined ? run : filtered(run, filter) }
-    const list = handlers.get(definition)
-    if (list === undefined) handlers.set(definition, [bound])
-    else list.push(bound)
-  }
-  return handlers
-}
-
-function filtered(
-  run: BoundHandler['run'],
-  filter: NonNullable<Application['registrations'][number]['filter']>,
-): BoundHandler['run'] {
-  return {
-    ...run,
-    prepare: (event, context) => (filter(event) ? run.prepare?.(event, context) : skip('filter')),
   }
 }

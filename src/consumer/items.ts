@@ -8,12 +8,17 @@ import { StepContext, type Item, type Step } from './step.ts'
 
 /**
  * Reads a record, and finds out who is to handle it.
+ * @param generation of the position that reads it.
  * @throws the signal's reason when it is aborted while an asynchronous schema is waited for.
  */
-export async function toItem(scope: BatchScope, record: LogRecord): Promise<Item> {
-  const { env, position, signal } = scope
+export async function toItem(
+  scope: BatchScope,
+  record: LogRecord,
+  generation: number,
+): Promise<Item> {
+  const { env, signal } = scope
   const decoded = await decodeWithin(scope, record)
-  const none = { record, steps: [], filtered: undefined, rejected: undefined }
+  const none = { record, generation, steps: [], filtered: undefined, rejected: undefined }
   switch (decoded.kind) {
     case 'filtered':
       return { ...none, filtered: decoded.reason }
@@ -25,14 +30,7 @@ export async function toItem(scope: BatchScope, record: LogRecord): Promise<Item
         return {
           handler,
           event: decoded.event,
-          context: new StepContext(
-            core,
-            application,
-            handler.name,
-            record,
-            position.generation,
-            signal,
-          ),
+          context: new StepContext(core, application, handler.name, record, generation, signal),
           prepared: undefined,
           failure: undefined,
           skipped: undefined,

@@ -30,6 +30,8 @@ export interface Step {
 /** A record of a batch with what is to become of it. */
 export interface Item {
   readonly record: LogRecord
+  /** Of the position that read it. */
+  readonly generation: number
   readonly steps: readonly Step[]
   /** Why nobody handles it, if nobody does. */
   readonly filtered: string | undefined
