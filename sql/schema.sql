@@ -60,9 +60,14 @@ table millrace.dead_letter
   trace json
   state text not null default 'open'::text
   created_at timestamp with time zone not null default clock_timestamp()
+  fingerprint text not null default ''::text
+  fingerprint_version smallint
+  cluster text
+  producer text
   constraint dead_letter_pkey PRIMARY KEY (id)
   constraint dead_letter_stage_check CHECK ((stage = ANY (ARRAY['decode'::text, 'validate'::text, 'prepare'::text, 'apply'::text, 'job'::text])))
   constraint dead_letter_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'discarded'::text])))
+  CREATE INDEX dead_letter_group ON millrace.dead_letter USING btree (state, fingerprint, id)
   CREATE UNIQUE INDEX dead_letter_job ON millrace.dead_letter USING btree (job_id) WHERE (job_id IS NOT NULL)
   CREATE UNIQUE INDEX dead_letter_pkey ON millrace.dead_letter USING btree (id)
   CREATE UNIQUE INDEX dead_letter_record ON millrace.dead_letter USING btree (application, handler, topic_id, partition, "offset", generation) WHERE (job_id IS NULL)

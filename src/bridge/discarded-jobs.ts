@@ -72,7 +72,7 @@ async function recordsOf(
 }
 
 function deadLetter(
-  { codeVersion }: DiscardedJobsEnvironment,
+  { codeVersion, log }: DiscardedJobsEnvironment,
   job: FinishedJob,
   record: LogRecord | undefined,
 ): NewDeadLetter {
@@ -91,6 +91,7 @@ function deadLetter(
             offset: origin.offset,
             generation: origin.generation,
           },
+    ...(origin === undefined ? {} : { cluster: log.cluster ?? log.kind }),
     record: record ?? null,
     event: {
       // Whatever made a job of a record named the record's event as its cause.

@@ -111,7 +111,7 @@ export async function applyItems(
 
 /** The dead letter of a record that failed. */
 export function deadLetterOf(
-  { application, codeVersion }: Pick<BatchScope['env'], 'application' | 'codeVersion'>,
+  { application, codeVersion, log }: Pick<BatchScope['env'], 'application' | 'codeVersion' | 'log'>,
   { item: { record, generation }, handler, stage, error, attempts, event }: FailedRecord,
 ): NewDeadLetter {
   return {
@@ -119,6 +119,7 @@ export function deadLetterOf(
     handler,
     stage,
     origin: { ...record, generation },
+    cluster: log.cluster ?? log.kind,
     record,
     event,
     job: null,

@@ -3,9 +3,10 @@ import type { Header } from '../events/raw-record.ts'
 import { headersToJson } from '../log/headers-json.ts'
 import { byteaArray } from '../postgres/array.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import { FINGERPRINT_VERSION, fingerprintOf } from './fingerprint.ts'
+import type { DeadLetterStage } from './stage.ts'
 
-/** Where on its way a record or job failed for good. */
-export type DeadLetterStage = 'decode' | 'validate' | 'prepare' | 'apply' | 'job'
+export type { DeadLetterStage } from './stage.ts'
 
 /** Where in the log a record stands. */
 export interface RecordOrigin {
@@ -31,6 +32,8 @@ export interface NewDeadLetter {
   readonly handler: string
   readonly stage: DeadLetterStage
   readonly origin: RecordOrigin | null
+  /** The log that the origin is in: Kafka's id of the cluster, or `table`. */
+  readonly cluster?: string
   /** The record as it came, byte for byte. Null for a job that came from no record. */
   readonly record: {
     readonly key: Uint8Array | null
@@ -51,6 +54,7 @@ const KEEP_FIRST = 'on conflict do nothing'
 /** A job that was discarded, retried by an operator and discarded again has one: it tells of the last time. */
 const TELL_LAST = `on conflict (job_id) where job_id is not null do update
   set state = 'open', error = excluded.error, attempts = excluded.attempts,
+    fingerprint = excluded.fingerprint, fingerprint_version = excluded.fingerprint_version,
     code_version = excluded.code_version, created_at = clock_timestamp()`
 
 /**
@@ -78,16 +82,17 @@ async function write(
     `/* millrace:dead-letter-write */ insert into millrace.dead_letter
        (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
-        code_version, trace)
+        code_version, trace, fingerprint, fingerprint_version, cluster, producer)
      select application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers::json, event_id, event_type, event_version, job_id, kind, args::json, error::json,
-        attempts, code_version, trace::json
+        attempts, code_version, trace::json, fingerprint, $24, cluster, producer
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::int[], $7::bigint[], $8::int[],
         $9::timestamptz[], $10::bytea[], $11::bytea[], $12::text[], $13::text[], $14::text[], $15::int[],
-        $16::uuid[], $17::text[], $18::text[], $19::text[], $20::int[], $21::text[], $22::text[])
+        $16::uuid[], $17::text[], $18::text[], $19::text[], $20::int[], $21::text[], $22::text[],
+        $23::text[], $25::text[], $26::text[])
        as letter (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
-        code_version, trace)
+        code_version, trace, fingerprint, cluster, producer)
      ${onConflict} returning xmax = 0 as fresh`,
     [
       column((l) => l.application),
@@ -112,6 +117,10 @@ async function write(
       column((l) => l.attempts),
       column((l) => l.codeVersion),
       column((l) => JSON.stringify(l.trace)),
+      column(fingerprintOf),
+      FINGERPRINT_VERSION,
+      column((l) => l.cluster ?? null),
+      column(producerOf),
     ],
   )
   return rows.filter(({ fresh }) => fresh).length
@@ -131,6 +140,14 @@ export async function closeDeadLettersOfJobs(
      where job_id = any ($1::uuid[]) and state = 'open'`,
     [jobIds],
   )
+}
+
+const PRODUCER_LIMIT = 1_000
+
+/** Who produced the record, as its CloudEvents header says. */
+function producerOf({ record }: NewDeadLetter): string | null {
+  const source = record?.headers.find(([name]) => name === 'ce_source')?.[1]
+  return source == null ? null : storable(Buffer.from(source).toString().slice(0, PRODUCER_LIMIT))
 }
 
 /** A text from a record's header as Postgres can hold it; the header itself is kept as bytes beside it. */

@@ -12,6 +12,8 @@ export interface DeadLetterFilter {
   readonly stage?: DeadLetterStage
   readonly topic?: string
   readonly state?: 'open' | 'replayed' | 'discarded'
+  /** Only those of this group. */
+  readonly fingerprint?: string
   readonly since?: Date
   readonly until?: Date
   /** Only those with a lower number: the next page. */
@@ -30,6 +32,10 @@ export interface DeadLetterSummary {
   readonly topicId: string | null
   readonly partition: number | null
   readonly offset: bigint | null
+  /** The log that the origin is in: Kafka's id of the cluster, or `table`. */
+  readonly cluster: string | null
+  /** Who produced the record: CloudEvents' source. */
+  readonly producer: string | null
   readonly generation: number | null
   readonly eventId: string | null
   readonly eventType: string | null
@@ -37,6 +43,8 @@ export interface DeadLetterSummary {
   readonly jobId: string | null
   readonly kind: string | null
   readonly error: ErrorDescription
+  /** The same for failures with the same cause. Null: it was set aside before there were fingerprints. */
+  readonly fingerprint: string | null
   readonly attempts: number
   readonly codeVersion: string | null
   readonly trace: Trace
@@ -55,7 +63,8 @@ export interface DeadLetter extends DeadLetterSummary {
 }
 
 const SUMMARY_COLUMNS = `id::text, application, handler, stage, topic, topic_id, partition, "offset"::text as "offset",
-  generation, event_id, event_type, event_version, job_id, kind, error, attempts, code_version, trace, state, created_at`
+  generation, event_id, event_type, event_version, job_id, kind, error, attempts, code_version, trace, state, created_at,
+  nullif(fingerprint, '') as fingerprint, cluster, producer`
 
 interface SummaryRow extends Record<string, unknown> {
   id: string
@@ -78,6 +87,9 @@ interface SummaryRow extends Record<string, unknown> {
   trace: Trace | null
   state: DeadLetterSummary['state']
   created_at: Date
+  fingerprint: string | null
+  cluster: string | null
+  producer: string | null
 }
 
 interface FullRow extends SummaryRow {
@@ -99,7 +111,7 @@ export async function listDeadLetters(
        and ($3::text is null or stage = $3) and ($4::text is null or topic = $4)
        and ($5::text is null or state = $5)
        and ($6::timestamptz is null or created_at >= $6) and ($7::timestamptz is null or created_at < $7)
-       and ($8::bigint is null or id < $8)
+       and ($8::bigint is null or id < $8) and ($10::text is null or fingerprint = $10)
      order by dead_letter.id desc limit $9`,
     [
       filter.application ?? null,
@@ -111,6 +123,7 @@ export async function listDeadLetters(
       filter.until ?? null,
       filter.before ?? null,
       Math.min(1_000, Math.max(1, filter.limit ?? 50)),
+      filter.fingerprint ?? null,
     ],
   )
   return rows.map(summary)
@@ -155,6 +168,8 @@ function summary(row: SummaryRow): DeadLetterSummary {
     topicId: row.topic_id,
     partition: row.partition,
     offset: row.offset === null ? null : BigInt(row.offset),
+    cluster: row.cluster,
+    producer: row.producer,
     generation: row.generation,
     eventId: row.event_id,
     eventType: row.event_type,
@@ -162,6 +177,7 @@ function summary(row: SummaryRow): DeadLetterSummary {
     jobId: row.job_id,
     kind: row.kind,
     error: row.error,
+    fingerprint: row.fingerprint,
     attempts: row.attempts,
     codeVersion: row.code_version,
     trace: row.trace ?? {},

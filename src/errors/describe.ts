@@ -1,4 +1,6 @@
 import { isMillraceError, MillraceError } from './millrace-error.ts'
+import { kindOf } from './schema-issues.ts'
+import { showPath } from './show-path.ts'
 
 /** An error as it is stored and shown: plain data, bounded in size. */
 export interface ErrorDescription {
@@ -14,12 +16,25 @@ export interface ErrorDescription {
     readonly code?: string
     readonly message: string
   }[]
+  /** Of data that do not match their schema: where, and what kind of complaint. At most 10. */
+  readonly issues?: readonly ErrorIssue[]
+  /** What the error itself says of its cause, by a property `fingerprint`: it is grouped by that alone. */
+  readonly fingerprint?: string
+}
+
+/** A place in data that do not match their schema. */
+export interface ErrorIssue {
+  /** `data.items[3].name` */
+  readonly path: string
+  /** `invalid_type:string`; the complaint's text where the schema's library names no kind. */
+  readonly kind: string
 }
 
 const NAME_LIMIT = 200
 const MESSAGE_LIMIT = 4_000
 const STACK_LIMIT = 8_000
 const CAUSE_LIMIT = 5
+const ISSUE_LIMIT = 10
 const UNREADABLE = 'it cannot be read'
 
 /**
@@ -35,10 +50,16 @@ export function describeError(error: unknown): ErrorDescription {
       cause = causeOf(cause)
     }
     const stack = field(error, 'stack')
+    const issues = issuesOf(error)
+    const fingerprint = isError(error) ? field(error, 'fingerprint') : undefined
     return {
       ...brief(error),
-      ...(typeof stack === 'string' ? { stack: clean(stack, STACK_LIMIT) } : {}),
+      ...(typeof stack === 'string' ? { stack: cutStack(stack) } : {}),
       ...(causes.length === 0 ? {} : { causes }),
+      ...(issues.length === 0 ? {} : { issues }),
+      ...(typeof fingerprint === 'string' && fingerprint !== ''
+        ? { fingerprint: clean(fingerprint, NAME_LIMIT) }
+        : {}),
     }
   })
 }
@@ -75,6 +96,42 @@ function brief(error: unknown): Pick<ErrorDescription, 'class' | 'code' | 'messa
   }
 }
 
+/** Of a schema's complaints: those that we found, or those that a schema's own error carries as `issues`. */
+function issuesOf(error: unknown): ErrorIssue[] {
+  if (!isError(error)) return []
+  const found = isMillraceError(error)
+    ? safely(undefined, () => error.details['problems'])
+    : field(error, 'issues')
+  if (!Array.isArray(found)) return []
+  return safely<ErrorIssue[]>([], () =>
+    found.slice(0, ISSUE_LIMIT).flatMap((issue: unknown) => {
+      if (typeof issue !== 'object' || issue === null) return []
+      const { path, message, kind } = issue as Readonly<Record<string, unknown>>
+      const shown = kind ?? kindOf(issue) ?? message
+      if (typeof shown !== 'string') return []
+      const where = Array.isArray(path)
+        ? showPath(path.map((part: unknown) => keyOf(part)))
+        : String(path)
+      return [{ path: clean(where, NAME_LIMIT), kind: clean(shown, NAME_LIMIT) }]
+    }),
+  )
+}
+
+/** A segment of a path, which some libraries wrap. */
+function keyOf(part: unknown): PropertyKey {
+  const key =
+    typeof part === 'object' && part !== null ? (part as { readonly key?: unknown }).key : part
+  return typeof key === 'number' || typeof key === 'symbol' ? key : String(key)
+}
+
+/** A message may be longer than what is kept; the frames behind it say where it was thrown, so it is cut before them. */
+function cutStack(stack: string): string {
+  if (stack.length <= STACK_LIMIT) return clean(stack, STACK_LIMIT)
+  const frames = stack.slice(-STACK_LIMIT / 2).search(/(?:\n {4}at [^\n]*)+$/)
+  if (frames < 0) return clean(stack, STACK_LIMIT)
+  return `${clean(stack, STACK_LIMIT / 2)}${clean(stack.slice(-STACK_LIMIT / 2).slice(frames), STACK_LIMIT)}`
+}
+
 function className(error: Error): string {
   const name = field(error, 'name')
   if (typeof name === 'string' && name !== 'Error' && name !== '') return name
@@ -90,7 +147,10 @@ function isError(value: unknown): value is Error {
   return safely(false, () => value instanceof Error)
 }
 
-function field(value: unknown, name: 'stack' | 'message' | 'name' | 'code' | 'cause'): unknown {
+function field(
+  value: unknown,
+  name: 'stack' | 'message' | 'name' | 'code' | 'cause' | 'issues' | 'fingerprint',
+): unknown {
   return safely(undefined, () => (value as Readonly<Record<string, unknown>>)[name])
 }
 

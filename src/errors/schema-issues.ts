@@ -3,12 +3,15 @@ import { showPath } from './show-path.ts'
 
 const ISSUES_SHOWN = 10
 const MESSAGE_LIMIT = 200
+const KIND_LIMIT = 80
 
 /** What does not match, and where. */
 export interface DataProblem {
   /** `data.items[3].name`; begins with `root`. */
   readonly path: string
   readonly message: string
+  /** What kind of complaint it is, where the schema's library says so: `invalid_type:string`. */
+  readonly kind?: string
 }
 
 /**
@@ -24,8 +27,27 @@ export function describeIssues(
     const path = (issue.path ?? []).map((segment) =>
       typeof segment === 'object' ? segment.key : segment,
     )
-    return { path: showPath(path, root), message: withoutValue(issue.message, valueAt(data, path)) }
+    const message = withoutValue(issue.message, valueAt(data, path))
+    const kind = kindOf(issue)
+    return { path: showPath(path, root), message, ...(kind === undefined ? {} : { kind }) }
   })
+}
+
+/**
+ * What zod, valibot and arktype say beside the message, in words of the schema and never of the data: `code` or `type`,
+ * and what was expected. `undefined` where there is nothing of the kind.
+ */
+export function kindOf(issue: object): string | undefined {
+  const word = (name: string): string | undefined => {
+    const value = (issue as Readonly<Record<string, unknown>>)[name]
+    return typeof value === 'string' && value !== '' && value.length <= KIND_LIMIT
+      ? value
+      : undefined
+  }
+  const code = word('code') ?? word('type')
+  if (code === undefined) return undefined
+  const expected = word('expected') ?? word('format')
+  return expected === undefined || expected === code ? code : `${code}:${expected}`
 }
 
 /** The problems as lines of an error's text; `total` is how many there were before the cut. */

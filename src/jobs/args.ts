@@ -73,6 +73,6 @@ function invalidArgs(
   return new MillraceError(
     'E_EVENT_INVALID',
     `args of job '${kind}' do not match its schema:\n${listProblems(problems, issues.length)}`,
-    { details: { kind, issues: issues.length } },
+    { details: { kind, problems } },
   )
 }

@@ -57,6 +57,7 @@ export class Cluster {
   readonly #topics = new Map<string, TopicView>()
   #brokers: readonly Broker[] = []
   #main: Address | undefined
+  #id: string | undefined
   #waiting: Lookup | undefined
   #running: Promise<unknown> = Promise.resolve()
 
@@ -75,6 +76,11 @@ export class Cluster {
       await connection.require(FETCH)
       await this.#ask(connection, [])
     })
+  }
+
+  /** What the cluster calls itself, once a broker has said so. */
+  get id(): string | undefined {
+    return this.#id
   }
 
   /** The brokers known so far. */
@@ -211,6 +217,7 @@ export class Cluster {
     const answer = await within(call, { clock, timeoutMs, signal })
     const brokers = answer.brokers.map(({ nodeId, host, port }) => ({ id: nodeId, host, port }))
     if (brokers.length > 0) this.#brokers = brokers
+    this.#id = answer.clusterId ?? this.#id
     const views: TopicView[] = []
     for (const topic of answer.topics) {
       const { errorCode, name } = topic

@@ -106,6 +106,10 @@ export class KafkaLog implements RelayLog {
     }
   }
 
+  get cluster(): string | undefined {
+    return this.#cluster.id
+  }
+
   async createTopic(name: string, options: { readonly partitions?: number } = {}): Promise<Topic> {
     const { partitions } = options
     checkTopic(name, partitions)

@@ -128,6 +128,8 @@ export interface CommittedPosition {
 export interface Log {
   /** What kind of log it is: `table`, `kafka`. */
   readonly kind: string
+  /** Identity of the cluster that holds it, where it has one of its own. */
+  readonly cluster?: string | undefined
   /** Whether `append` can write in the caller's database transaction. */
   readonly transactional: boolean
   /**

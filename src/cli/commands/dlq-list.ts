@@ -24,6 +24,7 @@ const COLUMNS: readonly Column<DeadLetterSummary>[] = [
   { name: 'attempts', of: (d) => d.attempts, align: 'right' },
   { name: 'error', of: (d) => `${d.error.code ?? d.error.class}: ${d.error.message}`, least: 16 },
   { name: 'state', of: (d) => d.state, hidden: true },
+  { name: 'fingerprint', of: (d) => d.fingerprint, hidden: true },
   { name: 'event-id', of: (d) => d.eventId, hidden: true },
   { name: 'job-id', of: (d) => d.jobId, hidden: true },
   { name: 'code-version', of: (d) => d.codeVersion, hidden: true },
