@@ -64,13 +64,28 @@ table millrace.dead_letter
   fingerprint_version smallint
   cluster text
   producer text
+  replays integer not null default 0
+  revision integer not null default 0
+  closed_at timestamp with time zone
   constraint dead_letter_pkey PRIMARY KEY (id)
   constraint dead_letter_stage_check CHECK ((stage = ANY (ARRAY['decode'::text, 'validate'::text, 'prepare'::text, 'apply'::text, 'job'::text])))
-  constraint dead_letter_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'discarded'::text])))
+  constraint dead_letter_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'discarded'::text, 'parked'::text])))
   CREATE INDEX dead_letter_group ON millrace.dead_letter USING btree (state, fingerprint, id)
+  CREATE INDEX dead_letter_open ON millrace.dead_letter USING btree (application, id) WHERE (state = 'open'::text)
   CREATE UNIQUE INDEX dead_letter_job ON millrace.dead_letter USING btree (job_id) WHERE (job_id IS NOT NULL)
   CREATE UNIQUE INDEX dead_letter_pkey ON millrace.dead_letter USING btree (id)
   CREATE UNIQUE INDEX dead_letter_record ON millrace.dead_letter USING btree (application, handler, topic_id, partition, "offset", generation) WHERE (job_id IS NULL)
+
+table millrace.dead_letter_edit
+  dead_letter_id bigint not null
+  revision integer not null
+  value bytea
+  edited_by text not null
+  reason text
+  edited_at timestamp with time zone not null default clock_timestamp()
+  constraint dead_letter_edit_dead_letter_id_fkey FOREIGN KEY (dead_letter_id) REFERENCES millrace.dead_letter(id) ON DELETE CASCADE
+  constraint dead_letter_edit_pkey PRIMARY KEY (dead_letter_id, revision)
+  CREATE UNIQUE INDEX dead_letter_edit_pkey ON millrace.dead_letter_edit USING btree (dead_letter_id, revision)
 
 table millrace.gap
   id bigint not null generated always as identity
@@ -298,6 +313,55 @@ table millrace.record
   constraint record_pkey PRIMARY KEY (topic_id, partition, "offset")
   CREATE UNIQUE INDEX record_pkey ON millrace.record USING btree (topic_id, partition, "offset")
 
+table millrace.replay
+  id bigint not null generated always as identity
+  application text
+  selection json not null
+  next_id bigint not null
+  end_id bigint not null
+  dry_run boolean not null
+  rate double precision
+  canary integer
+  stop_after integer
+  stop_share double precision
+  max_replays integer not null
+  state text not null default 'running'::text
+  note text
+  total bigint not null
+  passed bigint not null default 0
+  failed bigint not null default 0
+  skipped bigint not null default 0
+  parked bigint not null default 0
+  owner uuid
+  epoch bigint not null default 0
+  ordered_by text not null
+  reason text
+  created_at timestamp with time zone not null default clock_timestamp()
+  started_at timestamp with time zone
+  finished_at timestamp with time zone
+  updated_at timestamp with time zone not null default clock_timestamp()
+  constraint replay_canary_check CHECK ((canary > 0))
+  constraint replay_pkey PRIMARY KEY (id)
+  constraint replay_rate_check CHECK ((rate > (0)::double precision))
+  constraint replay_state_check CHECK ((state = ANY (ARRAY['running'::text, 'paused'::text, 'finished'::text, 'stopped'::text, 'aborted'::text])))
+  constraint replay_stop_after_check CHECK ((stop_after > 0))
+  constraint replay_stop_share_check CHECK (((stop_share > (0)::double precision) AND (stop_share <= (1)::double precision)))
+  CREATE INDEX replay_running ON millrace.replay USING btree (id) WHERE (state = 'running'::text)
+  CREATE UNIQUE INDEX replay_pkey ON millrace.replay USING btree (id)
+
+table millrace.replay_outcome
+  replay_id bigint not null
+  dead_letter_id bigint not null
+  outcome text not null
+  error json
+  fingerprint text
+  at timestamp with time zone not null default clock_timestamp()
+  constraint replay_outcome_outcome_check CHECK ((outcome = ANY (ARRAY['passed'::text, 'failed'::text, 'skipped'::text, 'not-run'::text])))
+  constraint replay_outcome_pkey PRIMARY KEY (replay_id, dead_letter_id)
+  constraint replay_outcome_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES millrace.replay(id) ON DELETE CASCADE
+  CREATE INDEX replay_outcome_letter ON millrace.replay_outcome USING btree (dead_letter_id)
+  CREATE UNIQUE INDEX replay_outcome_pkey ON millrace.replay_outcome USING btree (replay_id, dead_letter_id)
+
 table millrace.topic
   id uuid not null
   name text not null
@@ -318,6 +382,7 @@ sequence millrace.operator_action_id_seq as bigint start 1 cache 1
 sequence millrace.outbox_layout as bigint start 0 cache 1
 sequence millrace.outbox_offset as bigint start 1 cache 1
 sequence millrace.outbox_segment as bigint start 0 cache 1
+sequence millrace.replay_id_seq as bigint start 1 cache 1
 
 CREATE OR REPLACE FUNCTION millrace.ensure_days(parent text, ahead integer)
  RETURNS void

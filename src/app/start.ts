@@ -14,6 +14,7 @@ import { createCore, type Core } from '../core/core.ts'
 import type { EventDefinition } from '../events/event.ts'
 import { ensureHistoryDays } from '../jobs/history-days.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
+import { retryJobsIn } from '../jobs/retry.ts'
 import { JobWaker } from '../jobs/wake.ts'
 import type { Log } from '../log/port.ts'
 import { isRelayLog } from '../log/relay-port.ts'
@@ -32,6 +33,7 @@ import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { Heartbeat, readName } from '../process/heartbeat.ts'
+import { Replayer } from '../replay/replayer.ts'
 import { Upkeep } from '../upkeep/upkeep.ts'
 import { Worker } from '../worker/worker.ts'
 import { configuredJobs } from './config.ts'
@@ -223,6 +225,16 @@ async function run(
     started.start()
     undo.push(() => started.stop(now ? 0 : (options.stopMs ?? 10_000)))
   }
+  const replayer = new Replayer({
+    ...env,
+    heartbeat,
+    listener,
+    applications,
+    codeVersion,
+    retryJobs: (tx, ids) => retryJobsIn(tx, waker, ids),
+  })
+  replayer.start()
+  undo.push(() => replayer.stop())
   const consumer = new Consumer({ ...env, heartbeat, listener, applications, codeVersion })
   undo.push(() => consumer.stop({ now }))
   await consumer.start()

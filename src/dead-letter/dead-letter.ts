@@ -51,11 +51,17 @@ export interface NewDeadLetter {
 
 /** A record has one dead letter per handler and generation. */
 const KEEP_FIRST = 'on conflict do nothing'
-/** A job that was discarded, retried by an operator and discarded again has one: it tells of the last time. */
+/** How often a dead letter may fail in replays before it is parked, where nothing else was said. */
+export const DEFAULT_MAX_REPLAYS = 3
+
+/** A job that was discarded, given back and discarded again has one dead letter: it tells of the last time. */
 const TELL_LAST = `on conflict (job_id) where job_id is not null do update
-  set state = 'open', error = excluded.error, attempts = excluded.attempts,
+  set error = excluded.error, attempts = excluded.attempts, code_version = excluded.code_version,
     fingerprint = excluded.fingerprint, fingerprint_version = excluded.fingerprint_version,
-    code_version = excluded.code_version, created_at = clock_timestamp()`
+    created_at = clock_timestamp(), closed_at = null,
+    replays = dead_letter.replays + (dead_letter.state = 'replayed')::int,
+    state = case when dead_letter.replays + (dead_letter.state = 'replayed')::int >= ${DEFAULT_MAX_REPLAYS} then 'parked'
+      else 'open' end`
 
 /**
  * Writes dead letters in the caller's transaction: the one that moves the position past the record, or that finishes the
@@ -136,8 +142,9 @@ export async function closeDeadLettersOfJobs(
 ): Promise<void> {
   if (jobIds.length === 0) return
   await db.query(
-    `/* millrace:dead-letter-close */ update millrace.dead_letter set state = 'replayed'
-     where job_id = any ($1::uuid[]) and state = 'open'`,
+    `/* millrace:dead-letter-close */ update millrace.dead_letter
+     set state = 'replayed', closed_at = clock_timestamp()
+     where job_id = any ($1::uuid[]) and state in ('open', 'parked')`,
     [jobIds],
   )
 }

@@ -5,13 +5,16 @@ import { headersFromJson } from '../log/headers-json.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { DeadLetterStage, Trace } from './dead-letter.ts'
 
+/** What became of a dead letter. `parked`: it has failed in as many replays as were allowed. */
+export type DeadLetterState = 'open' | 'replayed' | 'discarded' | 'parked'
+
 /** Which dead letters to list. All given conditions hold at once. */
 export interface DeadLetterFilter {
   readonly application?: string
   readonly handler?: string
   readonly stage?: DeadLetterStage
   readonly topic?: string
-  readonly state?: 'open' | 'replayed' | 'discarded'
+  readonly state?: DeadLetterState
   /** Only those of this group. */
   readonly fingerprint?: string
   readonly since?: Date
@@ -48,7 +51,13 @@ export interface DeadLetterSummary {
   readonly attempts: number
   readonly codeVersion: string | null
   readonly trace: Trace
-  readonly state: 'open' | 'replayed' | 'discarded'
+  readonly state: DeadLetterState
+  /** In how many replays it has failed. */
+  readonly replays: number
+  /** How often it was edited. */
+  readonly revision: number
+  /** When it was handled or discarded. */
+  readonly closedAt: Date | null
   readonly createdAt: Date
 }
 
@@ -64,7 +73,7 @@ export interface DeadLetter extends DeadLetterSummary {
 
 const SUMMARY_COLUMNS = `id::text, application, handler, stage, topic, topic_id, partition, "offset"::text as "offset",
   generation, event_id, event_type, event_version, job_id, kind, error, attempts, code_version, trace, state, created_at,
-  nullif(fingerprint, '') as fingerprint, cluster, producer`
+  nullif(fingerprint, '') as fingerprint, cluster, producer, replays, revision, closed_at`
 
 interface SummaryRow extends Record<string, unknown> {
   id: string
@@ -85,7 +94,10 @@ interface SummaryRow extends Record<string, unknown> {
   attempts: number
   code_version: string | null
   trace: Trace | null
-  state: DeadLetterSummary['state']
+  state: DeadLetterState
+  replays: number
+  revision: number
+  closed_at: Date | null
   created_at: Date
   fingerprint: string | null
   cluster: string | null
@@ -182,6 +194,9 @@ function summary(row: SummaryRow): DeadLetterSummary {
     codeVersion: row.code_version,
     trace: row.trace ?? {},
     state: row.state,
+    replays: row.replays,
+    revision: row.revision,
+    closedAt: row.closed_at,
     createdAt: row.created_at,
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Every error code that millrace throws, with what it means and what to do next. Codes are stable: they may be
- * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, DLQ, CLI.
+ * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, DLQ, REPLAY, CLI.
  */
 export const ERROR_CODES = {
   E_CONFIG_INVALID: 'Options are wrong; all problems are listed. Correct them and start again.',
@@ -51,6 +51,11 @@ export const ERROR_CODES = {
   E_OUTBOX_STATE:
     'The shard of the outbox is not stopped, or for another reason than it was. See `millrace outbox status`.',
   E_DLQ_NOT_FOUND: 'There is no dead letter with that number.',
+  E_DLQ_STATE:
+    'The dead letter is in a state in which this cannot be done to it. See `millrace dlq get`.',
+  E_REPLAY_NOT_FOUND: 'There is no replay with that number. See `millrace replays list`.',
+  E_REPLAY_STATE:
+    'The replay is in a state in which this cannot be done to it. See `millrace replays get`.',
   E_CLI_USAGE: 'The command line is wrong. See `millrace --help`.',
   E_CLI_NO_DATABASE:
     'No place names a database. Pass --database-url, or set MILLRACE_DATABASE_URL.',

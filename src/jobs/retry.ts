@@ -4,6 +4,7 @@ import { METRICS } from '../counts/counts.ts'
 import { plainArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import type { Transaction } from '../postgres/transaction.ts'
 import type { JobOrder, OrderResult } from './cancel.ts'
 import { keptColumns } from './history-columns.ts'
 import { orderTransaction } from './order-transaction.ts'
@@ -35,10 +36,7 @@ export async function retryJobs(
 ): Promise<OrderResult> {
   if (ids.length === 0) return { changed: [], asked: [], refused: [] }
   return orderTransaction({ core, pool }, async (tx) => {
-    const { rows } = await tx.query<{ id: string; queue: string; place: string }>(RETRY_SQL, [
-      plainArray(ids),
-    ])
-    const changed = new Set(rows.map(({ id }) => id))
+    const changed = await retryJobsIn(tx, waker, ids)
     await onRetried?.(tx, [...changed])
     if (order !== undefined && changed.size > 0)
       await noteAction(tx, { ...order, action: 'jobs.retry', count: changed.size })
@@ -49,15 +47,30 @@ export async function retryJobs(
       [plainArray(rest)],
     )
     const states = new Map(known.map(({ id, state }) => [id, state]))
-    tx.afterCommit(() => {
-      waker.wake(rows.map(({ queue, place }) => ({ queue, place: Number(place) })))
-    })
     return {
       changed: [...changed],
       asked: [],
       refused: rest.map((id) => ({ id, state: states.get(id) ?? null })),
     }
   })
+}
+
+/**
+ * As {@link retryJobs}, in the transaction that is given, and without a word about the others; its workers are woken after
+ * the commit. Gives the ids of those that came back.
+ */
+export async function retryJobsIn(
+  tx: Transaction,
+  waker: Pick<JobWaker, 'wake'>,
+  ids: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await tx.query<{ id: string; queue: string; place: string }>(RETRY_SQL, [
+    plainArray(ids),
+  ])
+  tx.afterCommit(() => {
+    waker.wake(rows.map(({ queue, place }) => ({ queue, place: Number(place) })))
+  })
+  return new Set(rows.map(({ id }) => id))
 }
 
 /** What comes back as it was. */

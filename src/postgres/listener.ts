@@ -18,6 +18,8 @@ export type WakeSubject =
   | 'owners'
   /** Records were written to the outbox: comma-separated shards. */
   | 'outbox'
+  /** Replays were ordered, or may go on. */
+  | 'replay'
 
 /** Options of {@link Listener}. */
 export interface ListenerOptions {

@@ -42,7 +42,11 @@ export const dlqListCommand: Command = {
       help: 'only from here: decode, validate, prepare, apply, job',
     },
     topic: { type: 'string', value: '<topic>', help: 'only records of this topic' },
-    state: { type: 'string', value: '<state>', help: 'open (default), replayed, discarded, all' },
+    state: {
+      type: 'string',
+      value: '<state>',
+      help: 'open (default), replayed, discarded, parked, all',
+    },
     ...TIME_OPTIONS,
     ...PAGE_OPTIONS,
     ...DATABASE_OPTIONS,
@@ -76,7 +80,7 @@ export const dlqListCommand: Command = {
 
 function filterOf(args: Arguments): DeadLetterFilter {
   const stage = args.word('stage', ['decode', 'validate', 'prepare', 'apply', 'job'])
-  const state = args.word('state', ['open', 'replayed', 'discarded', 'all']) ?? 'open'
+  const state = args.word('state', ['open', 'replayed', 'discarded', 'parked', 'all']) ?? 'open'
   const found = {
     application: args.text('app'),
     handler: args.text('handler'),

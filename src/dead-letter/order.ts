@@ -1,0 +1,115 @@
+import { noteAction, type OrderedBy } from '../control/operator-action.ts'
+import type { Core } from '../core/core.ts'
+import { MillraceError } from '../errors/millrace-error.ts'
+import type { Pool } from '../postgres/pool.ts'
+import { retryConflicts } from '../postgres/retry-conflicts.ts'
+import { transaction } from '../postgres/transaction.ts'
+import { getDeadLetter } from './queries.ts'
+import { selectedSql, type DeadLetterSelection } from './selection.ts'
+
+/** What carries an order out; an operator has it all. */
+export interface DeadLetterOrderParts {
+  readonly core: Core
+  readonly pool: Pool
+  /** Who orders; kept with every order. */
+  readonly user: string
+}
+
+/** Discarded in one transaction: enough to be quick, few enough to hold no lock for long. */
+const DISCARD_CHUNK = 5_000
+
+/**
+ * Discards what is open of a selection: it is not replayed, and not counted as open, any more. Bytes, error and history
+ * stay. In transactions of 5,000 each with its own note in the audit, so what was done before an error stays done.
+ * @param order.reason why: without one, nobody will know later that it was right.
+ * @returns how many were discarded.
+ */
+export async function discardDeadLetters(
+  { core, pool, user }: DeadLetterOrderParts,
+  selection: DeadLetterSelection,
+  { reason }: { readonly reason: string },
+): Promise<number> {
+  let discarded = 0
+  for (;;) {
+    const count = await retryConflicts(core, () =>
+      transaction(pool, core, async (tx) => {
+        const values: unknown[] = []
+        const pass = (value: unknown): string => `$${values.push(value)}`
+        const { rowCount } = await tx.query(
+          `/* millrace:dead-letter-discard */ update millrace.dead_letter
+           set state = 'discarded', closed_at = clock_timestamp()
+           where id in (select d.id from millrace.dead_letter d where ${selectedSql(selection, pass)}
+             order by d.id limit ${DISCARD_CHUNK} for update)`,
+          values,
+        )
+        const changed = rowCount ?? 0
+        if (changed > 0) {
+          const action = { user, reason, action: 'dlq.discard', filter: selection, count: changed }
+          await noteAction(tx, action)
+        }
+        return changed
+      }),
+    )
+    discarded += count
+    if (count < DISCARD_CHUNK) return discarded
+  }
+}
+
+/** An edit of a dead letter. */
+export interface DeadLetterEdit extends Pick<OrderedBy, 'reason'> {
+  /** What replays hand over in place of the original's value, which is kept; null: a tombstone. */
+  readonly value: Uint8Array | null
+}
+
+/**
+ * Gives a dead letter another value for its replays. The original bytes, and every earlier edit, are kept.
+ * @returns the number of the edit, counted from 1.
+ * @throws E_DLQ_NOT_FOUND; E_DLQ_STATE when it is closed, or comes from a job, whose args cannot be edited.
+ */
+export async function editDeadLetter(
+  { core, pool, user }: DeadLetterOrderParts,
+  id: bigint,
+  { value, reason }: DeadLetterEdit,
+): Promise<number> {
+  return transaction(pool, core, async (tx) => {
+    await tx.query(
+      '/* millrace:dead-letter-hold */ select from millrace.dead_letter where id = $1 for update',
+      [id],
+    )
+    const { state, stage } = await getDeadLetter(tx, id)
+    if (stage === 'job') {
+      throw new MillraceError(
+        'E_DLQ_STATE',
+        `dead letter ${id} is a discarded job, whose args stay as they are; insert a new job and discard this one`,
+        { details: { id: String(id) } },
+      )
+    }
+    if (state !== 'open' && state !== 'parked') {
+      throw new MillraceError(
+        'E_DLQ_STATE',
+        `dead letter ${id} is ${state}: there is nothing left to edit it for`,
+        {
+          details: { id: String(id), state },
+        },
+      )
+    }
+    const { rows } = await tx.query<{ revision: number }>(
+      `/* millrace:dead-letter-edit */ with edited as (
+         update millrace.dead_letter set revision = revision + 1 where id = $1 returning revision
+       )
+       insert into millrace.dead_letter_edit (dead_letter_id, revision, value, edited_by, reason)
+       select $1, revision, $2, $3, $4 from edited returning revision`,
+      [id, value, user, reason ?? null],
+    )
+    const revision = rows[0]?.revision ?? 0
+    await noteAction(tx, {
+      user,
+      reason,
+      action: 'dlq.edit',
+      filter: { id },
+      count: 1,
+      detail: { revision },
+    })
+    return revision
+  })
+}

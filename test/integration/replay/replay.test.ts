@@ -1,0 +1,431 @@
+import assert from 'node:assert/strict'
+import { describe, it, type TestContext } from 'node:test'
+import type pg from 'pg'
+import { z } from 'zod'
+import { connectOperator, type Operator } from '../../../src/app/operator.ts'
+import type { Millrace } from '../../../src/app/start.ts'
+import { inTransaction } from '../../../src/bridge/in-transaction.ts'
+import { toJob } from '../../../src/bridge/to-job.ts'
+import { application, type Application } from '../../../src/consumer/application.ts'
+import { discardDeadLetters, editDeadLetter } from '../../../src/dead-letter/order.ts'
+import { getDeadLetter, listDeadLetters } from '../../../src/dead-letter/queries.ts'
+import { permanent } from '../../../src/errors/millrace-error.ts'
+import { event } from '../../../src/events/event.ts'
+import { job } from '../../../src/jobs/job.ts'
+import {
+  changeReplay,
+  getReplay,
+  orderReplay,
+  type ReplayOrder,
+} from '../../../src/replay/order.ts'
+import { outcomesOf, replayFailures } from '../../../src/replay/queries.ts'
+import type { Replay } from '../../../src/replay/replay.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { testDatabase } from '../../support/database.ts'
+import { running, settled } from '../../support/millrace.ts'
+import { eventually } from '../../support/wait.ts'
+
+const counted = event('COUNTED', {
+  source: 'TEST',
+  topic: 'numbers',
+  schema: z.object({ n: z.int() }),
+  key: (data) => `key-${data.n % 3}`,
+})
+
+/** Which numbers fail, changed by "deploys". */
+interface Deploy {
+  bad: (n: number) => boolean
+}
+
+interface Bed {
+  readonly pool: pg.Pool
+  readonly millrace: Millrace
+  readonly operator: Operator
+  readonly deploy: Deploy
+  /** Numbers that were handled, in order. */
+  readonly done: () => Promise<number[]>
+  /** Orders a replay and waits until it is at rest. */
+  readonly replay: (order?: Partial<ReplayOrder>) => Promise<Replay>
+  readonly open: () => Promise<number>
+}
+
+async function bed(
+  t: TestContext,
+  count: number,
+  bad: (n: number) => boolean,
+  make: (deploy: Deploy) => Application = storing,
+): Promise<Bed> {
+  const { url, pool } = await testDatabase(t)
+  await pool.query('create table done (n int, place bigserial)')
+  const deploy: Deploy = { bad }
+  const millrace = await running(t, {
+    database: url,
+    run: [make(deploy)],
+    topics: { numbers: { partitions: 3 } },
+  })
+  const operator = await connectOperator({ database: url, user: 'ana@test' })
+  cleanup(t, () => operator.close())
+  await millrace.publishMany(
+    counted,
+    Array.from({ length: count }, (_, n) => ({ n })),
+  )
+  await settled(millrace)
+  const atRest = (id: bigint): Promise<Replay> =>
+    eventually(async () => {
+      const now = await getReplay(operator.pool, id)
+      return now.state === 'running' ? undefined : now
+    }) as Promise<Replay>
+  return {
+    pool,
+    millrace,
+    operator,
+    deploy,
+    done: async () =>
+      (await pool.query<{ n: number }>('select n from done order by place')).rows.map(({ n }) => n),
+    replay: async (order = {}) => {
+      const { id } = await orderReplay(operator, {
+        selection: { application: 'app' },
+        ...order,
+      })
+      return atRest(id)
+    },
+    open: async () =>
+      (await listDeadLetters(operator.pool, { state: 'open', limit: 1_000 })).length,
+  }
+}
+
+const storing = (deploy: Deploy): Application =>
+  application('app').on(
+    counted,
+    inTransaction(async ({ data }, { tx }) => {
+      if (deploy.bad(data.n)) throw permanent(`${data.n} is not to be counted`)
+      await tx.query('insert into done (n) values ($1)', [data.n])
+    }),
+  )
+
+const counts = ({ state, passed, failed, skipped, parked }: Replay): unknown => ({
+  state,
+  passed: Number(passed),
+  failed: Number(failed),
+  skipped: Number(skipped),
+  parked: Number(parked),
+})
+
+describe('a replay', () => {
+  it('hands dead letters to the code that is deployed now, in order per key, and closes them', async (t) => {
+    const { deploy, replay, done, open, pool } = await bed(t, 300, (n) => n % 2 === 0)
+    assert.equal(await open(), 150)
+    deploy.bad = () => false
+    assert.deepEqual(counts(await replay({ reason: 'fixed' })), {
+      state: 'finished',
+      passed: 150,
+      failed: 0,
+      skipped: 0,
+      parked: 0,
+    })
+    assert.equal(await open(), 0)
+    const handled = await done()
+    assert.deepEqual(
+      handled.toSorted((a, b) => a - b),
+      Array.from({ length: 300 }, (_, n) => n),
+    )
+    for (const key of [0, 1, 2]) {
+      const replayed = handled.slice(150).filter((n) => n % 3 === key)
+      assert.deepEqual(
+        replayed,
+        replayed.toSorted((a, b) => a - b),
+      )
+    }
+    const { rows } = await pool.query(
+      `select operator, action, count, reason from millrace.operator_action`,
+    )
+    assert.deepEqual(rows, [
+      { operator: 'ana@test', action: 'dlq.replay', count: '150', reason: 'fixed' },
+    ])
+  })
+
+  it('leaves what fails again as the one row it was, and parks it after as many replays as it may', async (t) => {
+    const { deploy, replay, open, operator } = await bed(t, 40, (n) => n >= 20)
+    deploy.bad = (n) => n === 33
+    const seen = await replay({ maxReplays: 2 })
+    assert.deepEqual(counts(seen), {
+      state: 'finished',
+      passed: 19,
+      failed: 1,
+      skipped: 0,
+      parked: 0,
+    })
+    const [left] = await listDeadLetters(operator.pool, { state: 'open' })
+    assert.equal(left?.attempts, 2)
+    assert.equal((await replay({ maxReplays: 2 })).parked, 1n)
+    assert.equal(await open(), 0)
+  })
+
+  it('tries for real in a dry run, says who would pass and why the others not, and writes nothing', async (t) => {
+    const { deploy, replay, done, open, pool, operator } = await bed(t, 60, (n) => n >= 30, both)
+    deploy.bad = (n) => n % 10 === 5
+    const jobsBefore = await jobsEver(pool)
+    const tried = await replay({ dryRun: true })
+    // Thirty numbers, each for two handlers, of which one can fail.
+    assert.deepEqual(counts(tried), {
+      state: 'finished',
+      passed: 27,
+      failed: 3,
+      skipped: 0,
+      parked: 0,
+    })
+    const [failure, ...others] = await replayFailures(operator.pool, tried.id)
+    assert.equal(others.length, 0)
+    assert.equal(failure?.count, 3n)
+    assert.match(String(failure?.error.message), /35 is not to be counted/)
+    assert.equal(await open(), 30)
+    assert.equal((await done()).length, 30)
+    assert.equal(await jobsEver(pool), jobsBefore)
+    const [letter] = await listDeadLetters(operator.pool, { state: 'open' })
+    assert.deepEqual([letter?.attempts, letter?.replays], [1, 0])
+  })
+
+  it('tries a few first, and waits when one of them fails', async (t) => {
+    const { deploy, replay, open, done, operator } = await bed(t, 200, () => true)
+    deploy.bad = (n) => n === 3
+    const seen = await replay({ canary: 20 })
+    assert.equal(seen.state, 'paused')
+    assert.match(String(seen.note), /of the first \d+, 1 failed/)
+    assert.equal(seen.passed + seen.failed, 20n)
+    assert.equal((await done()).length, 19)
+    await changeReplay(operator, seen.id, 'resume')
+    const ended = await eventually(async () => {
+      const now = await getReplay(operator.pool, seen.id)
+      return now.state === 'finished' && now
+    })
+    assert.deepEqual([ended && ended.passed, ended && ended.failed], [199n, 1n])
+    assert.equal(await open(), 1)
+  })
+
+  it('stops after as many failures as it may have, and not one later', async (t) => {
+    const { deploy, replay, done } = await bed(t, 100, () => true)
+    deploy.bad = (n) => n % 2 === 0
+    const seen = await replay({ stopAfter: 7 })
+    assert.deepEqual([seen.state, seen.failed], ['stopped', 7n])
+    assert.equal((await done()).length, Number(seen.passed))
+    const share = await replay({ stopShare: 0.3 })
+    assert.equal(share.state, 'stopped')
+    assert.match(String(share.note), /% of \d+ failed/)
+  })
+
+  it('handles each dead letter for one of two operators who order the same', async (t) => {
+    const { deploy, done, operator, pool } = await bed(t, 400, () => true)
+    deploy.bad = () => false
+    const order = { selection: { application: 'app' } }
+    const both = await Promise.all([orderReplay(operator, order), orderReplay(operator, order)])
+    const ended = await Promise.all(
+      both.map(({ id }) =>
+        eventually(async () => {
+          const now = await getReplay(operator.pool, id)
+          return now.state === 'finished' && now
+        }),
+      ),
+    )
+    assert.equal((await done()).length, 400)
+    assert.equal(
+      ended.reduce((sum, one) => sum + (one === false ? 0n : one.passed), 0n),
+      400n,
+    )
+    const { rows } = await pool.query('select action from millrace.operator_action')
+    assert.equal(rows.length, 2)
+  })
+
+  it('commits nothing once it is paused, and nothing ever once it is aborted', async (t) => {
+    const { deploy, done, operator, replay } = await bed(t, 200, () => true)
+    deploy.bad = () => false
+    const { id } = await orderReplay(operator, { selection: { application: 'app' }, rate: 20 })
+    await eventually(async () => (await done()).length > 0)
+    await changeReplay(operator, id, 'pause', { reason: 'too fast' })
+    const held = (await done()).length
+    assert.equal(BigInt(held), (await getReplay(operator.pool, id)).passed)
+    await assert.rejects(changeReplay(operator, id, 'pause'), { code: 'E_REPLAY_STATE' })
+    await changeReplay(operator, id, 'abort')
+    await assert.rejects(changeReplay(operator, id, 'resume'), { code: 'E_REPLAY_STATE' })
+    await assert.rejects(changeReplay(operator, 4_711n, 'abort'), { code: 'E_REPLAY_NOT_FOUND' })
+    assert.equal((await done()).length, held)
+    assert.equal((await replay()).passed, BigInt(200 - held))
+  })
+
+  it('works only on what was selected', async (t) => {
+    const { deploy, done, operator, replay } = await bed(t, 50, () => true)
+    deploy.bad = () => false
+    const all = await listDeadLetters(operator.pool, { limit: 100 })
+    const ids = all.map(({ id }) => id).sort((a, b) => Number(a - b))
+    const from = ids[40] as bigint
+    assert.equal((await replay({ selection: { application: 'app', from } })).passed, 10n)
+    const few = ids.slice(0, 3)
+    assert.equal((await replay({ selection: { application: 'app', ids: few } })).passed, 3n)
+    const fingerprint = all[0]?.fingerprint as string
+    assert.equal(
+      (await replay({ selection: { application: 'app', fingerprint: '0'.repeat(16) } })).total,
+      0n,
+    )
+    assert.equal((await replay({ selection: { application: 'app', fingerprint } })).passed, 37n)
+    assert.equal((await done()).length, 50)
+  })
+
+  it('hands over what a dead letter was edited to, and keeps the original', async (t) => {
+    const { operator, replay, millrace, done, open } = await bed(t, 0, () => false)
+    await millrace.log.append([
+      {
+        topic: 'numbers',
+        key: null,
+        value: Buffer.from('{"n": "six"}'),
+        headers: [
+          ['ce_specversion', Buffer.from('1.0')],
+          ['ce_id', Buffer.from('one')],
+          ['ce_source', Buffer.from('TEST')],
+          ['ce_type', Buffer.from('COUNTED')],
+        ],
+      },
+    ])
+    await eventually(async () => (await open()) === 1)
+    const [letter] = await listDeadLetters(operator.pool)
+    const id = letter?.id as bigint
+    assert.equal((await replay()).failed, 1n)
+    assert.equal(await editDeadLetter(operator, id, { value: Buffer.from('{"n": 6}') }), 1)
+    assert.equal((await replay()).passed, 1n)
+    assert.deepEqual(await done(), [6])
+    const kept = await getDeadLetter(operator.pool, id)
+    assert.equal(Buffer.from(kept.value as Uint8Array).toString(), '{"n": "six"}')
+    assert.deepEqual(
+      [kept.state, kept.revision, kept.replays, kept.stage],
+      ['replayed', 1, 1, 'validate'],
+    )
+    assert.deepEqual(
+      (await outcomesOf(operator.pool, id)).map(({ outcome }) => outcome),
+      ['failed', 'passed'],
+    )
+    await assert.rejects(editDeadLetter(operator, id, { value: null }), { code: 'E_DLQ_STATE' })
+  })
+
+  it('of a record that nobody could read reaches every handler, and leaves those that fail on their own', async (t) => {
+    let readable = false
+    const strict = event('COUNTED', {
+      source: 'TEST',
+      topic: 'numbers',
+      schema: z.object({ n: z.int() }).refine(() => readable, 'not yet'),
+    })
+    const { operator, replay, millrace, done, pool } = await bed(
+      t,
+      0,
+      () => false,
+      () =>
+        application('app')
+          .on(
+            strict,
+            inTransaction(async ({ data }, { tx }) => {
+              await tx.query('insert into done (n) values ($1)', [data.n])
+            }),
+            { name: 'good' },
+          )
+          .on(
+            strict,
+            inTransaction(() => {
+              throw permanent('never')
+            }),
+            { name: 'bad' },
+          )
+          .on(
+            strict,
+            inTransaction(() => {
+              throw permanent('never either')
+            }),
+            { name: 'worse' },
+          ),
+    )
+    await millrace.publish(counted, { n: 1 })
+    await eventually(async () => (await listDeadLetters(operator.pool)).length === 1)
+    readable = true
+    assert.deepEqual(counts(await replay()), {
+      state: 'finished',
+      passed: 0,
+      failed: 1,
+      skipped: 0,
+      parked: 0,
+    })
+    assert.deepEqual(await done(), [1])
+    const { rows } = await pool.query(
+      'select handler, state, stage from millrace.dead_letter order by id',
+    )
+    assert.deepEqual(rows, [
+      { handler: 'bad', state: 'open', stage: 'apply' },
+      { handler: 'worse', state: 'open', stage: 'apply' },
+    ])
+  })
+
+  it('gives discarded jobs back to their queue, and parks those that are discarded again and again', async (t) => {
+    let works = false
+    const count = job('count', {
+      args: z.object({ n: z.int() }),
+      handle: ({ n }) => {
+        if (!works || n === 2) throw permanent('no')
+      },
+    })
+    const { operator, replay, pool, millrace, open } = await bed(
+      t,
+      4,
+      () => false,
+      () =>
+        application('app').on(
+          counted,
+          toJob(count, ({ data }) => data),
+        ),
+    )
+    assert.equal(await open(), 4)
+    assert.deepEqual(counts(await replay({ dryRun: true })), {
+      state: 'finished',
+      passed: 0,
+      failed: 0,
+      skipped: 4,
+      parked: 0,
+    })
+    works = true
+    for (let round = 1; round <= 3; round += 1) {
+      assert.equal((await replay()).passed, round === 1 ? 4n : 1n)
+      await settled(millrace)
+    }
+    const { rows } = await pool.query(
+      `select state, replays, count(*)::int as n from millrace.dead_letter group by 1, 2 order by 1`,
+    )
+    assert.deepEqual(rows, [
+      { state: 'parked', replays: 3, n: 1 },
+      { state: 'replayed', replays: 0, n: 3 },
+    ])
+    assert.equal((await replay()).total, 0n)
+    assert.equal((await replay({ selection: { application: 'app', parked: true } })).total, 1n)
+    await discardDeadLetters(operator, { application: 'app', parked: true }, { reason: 'two' })
+  })
+
+  it('says what is wrong with an order', async (t) => {
+    const { operator } = await bed(t, 0, () => false)
+    await assert.rejects(
+      orderReplay(operator, {
+        selection: { application: 'app' },
+        rate: 0,
+        canary: -1,
+        stopShare: 2,
+      }),
+      /rate[\s\S]*canary[\s\S]*stopShare/,
+    )
+  })
+})
+
+/** Handles numbers twice: one handler that fails as deployed, and one that makes jobs. */
+const both = (deploy: Deploy): Application =>
+  storing(deploy).on(
+    counted,
+    toJob(job('note', { args: z.object({ n: z.int() }), handle: () => {} }), ({ data }) => data),
+  )
+
+async function jobsEver(pool: pg.Pool): Promise<number> {
+  const { rows } = await pool.query<{ n: number }>(
+    'select (select count(*) from millrace.job)::int + (select count(*) from millrace.job_history)::int as n',
+  )
+  return rows[0]?.n ?? 0
+}
