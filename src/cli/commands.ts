@@ -56,6 +56,46 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/dlq-get.ts')).dlqGetCommand,
   },
   {
+    name: 'dlq replay',
+    summary: 'let the application work through its dead letters again',
+    load: async () => (await import('./commands/dlq-replay.ts')).dlqReplayCommand,
+  },
+  {
+    name: 'dlq edit',
+    summary: 'give a dead letter another value for its replays',
+    load: async () => (await import('./commands/dlq-edit.ts')).dlqEditCommand,
+  },
+  {
+    name: 'dlq discard',
+    summary: 'close dead letters that nobody needs, with a reason',
+    load: async () => (await import('./commands/dlq-discard.ts')).dlqDiscardCommand,
+  },
+  {
+    name: 'replays list',
+    summary: 'replays, newest first',
+    load: async () => (await import('./commands/replays.ts')).replaysListCommand,
+  },
+  {
+    name: 'replays get',
+    summary: 'one replay: how far it is, and why dead letters did not pass',
+    load: async () => (await import('./commands/replays.ts')).replaysGetCommand,
+  },
+  {
+    name: 'replays pause',
+    summary: 'hold a replay back',
+    load: async () => (await import('./commands/replays.ts')).replaysPauseCommand,
+  },
+  {
+    name: 'replays resume',
+    summary: 'let a replay go on that was paused, or stopped by its limit',
+    load: async () => (await import('./commands/replays.ts')).replaysResumeCommand,
+  },
+  {
+    name: 'replays abort',
+    summary: 'end a replay for good',
+    load: async () => (await import('./commands/replays.ts')).replaysAbortCommand,
+  },
+  {
     name: 'consumers list',
     summary: 'how far every application is in every partition',
     load: async () => (await import('./commands/consumers-list.ts')).consumersListCommand,

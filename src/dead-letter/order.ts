@@ -4,7 +4,7 @@ import { MillraceError } from '../errors/millrace-error.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { retryConflicts } from '../postgres/retry-conflicts.ts'
 import { transaction } from '../postgres/transaction.ts'
-import { getDeadLetter } from './queries.ts'
+import { throwNotFound } from './not-found.ts'
 import { selectedSql, type DeadLetterSelection } from './selection.ts'
 
 /** What carries an order out; an operator has it all. */
@@ -72,11 +72,11 @@ export async function editDeadLetter(
   { value, reason }: DeadLetterEdit,
 ): Promise<number> {
   return transaction(pool, core, async (tx) => {
-    await tx.query(
-      '/* millrace:dead-letter-hold */ select from millrace.dead_letter where id = $1 for update',
+    const { rows: held } = await tx.query<{ state: string; stage: string }>(
+      '/* millrace:dead-letter-hold */ select state, stage from millrace.dead_letter where id = $1 for update',
       [id],
     )
-    const { state, stage } = await getDeadLetter(tx, id)
+    const { state, stage } = held[0] ?? throwNotFound(id)
     if (stage === 'job') {
       throw new MillraceError(
         'E_DLQ_STATE',

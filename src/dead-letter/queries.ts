@@ -1,9 +1,13 @@
-import { MillraceError } from '../errors/millrace-error.ts'
 import type { ErrorDescription } from '../errors/describe.ts'
 import type { Header } from '../events/raw-record.ts'
 import { headersFromJson } from '../log/headers-json.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { DeadLetterStage, Trace } from './dead-letter.ts'
+import { throwNotFound } from './not-found.ts'
+
+// What operators may order stands beside what they may ask.
+export { discardDeadLetters, editDeadLetter, type DeadLetterEdit } from './order.ts'
+export type { DeadLetterSelection } from './selection.ts'
 
 /** What became of a dead letter. `parked`: it has failed in as many replays as were allowed. */
 export type DeadLetterState = 'open' | 'replayed' | 'discarded' | 'parked'
@@ -112,6 +116,25 @@ interface FullRow extends SummaryRow {
   args: string | null
 }
 
+/** An edit of a dead letter: what replays hand over in place of its value. */
+export interface KeptEdit {
+  readonly revision: number
+  readonly value: Uint8Array | null
+  readonly editedBy: string
+  readonly reason: string | null
+  readonly editedAt: Date
+}
+
+/** The edits of a dead letter, oldest first. */
+export async function listEdits(db: Queryable, id: bigint): Promise<KeptEdit[]> {
+  const { rows } = await db.query<KeptEdit & Record<string, unknown>>(
+    `/* millrace:dead-letter-edits */ select revision, value, edited_by as "editedBy", reason, edited_at as "editedAt"
+     from millrace.dead_letter_edit where dead_letter_id = $1 order by revision limit 1000`,
+    [id],
+  )
+  return rows
+}
+
 /** Dead letters, newest first, a page at a time. */
 export async function listDeadLetters(
   db: Queryable,
@@ -152,14 +175,7 @@ export async function getDeadLetter(db: Queryable, id: bigint): Promise<DeadLett
      from millrace.dead_letter where id = $1`,
     [id],
   )
-  const row = rows[0]
-  if (row === undefined) {
-    throw new MillraceError(
-      'E_DLQ_NOT_FOUND',
-      `there is no dead letter ${id}. See \`millrace dlq list\` for those there are.`,
-      { details: { id: String(id) } },
-    )
-  }
+  const row = rows[0] ?? throwNotFound(id)
   return {
     ...summary(row),
     recordTimestamp: row.record_timestamp,

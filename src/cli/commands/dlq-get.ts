@@ -1,4 +1,11 @@
-import { getDeadLetter, listDeadLetters, type DeadLetter } from '../../dead-letter/queries.ts'
+import {
+  getDeadLetter,
+  listDeadLetters,
+  listEdits,
+  type DeadLetter,
+  type KeptEdit,
+} from '../../dead-letter/queries.ts'
+import { outcomesOf, type LetterOutcome } from '../../replay/queries.ts'
 import type { Command, CommandContext } from '../command.ts'
 import { withOperator } from '../connect.ts'
 import { CliError } from '../errors.ts'
@@ -36,8 +43,12 @@ export const dlqGetCommand: Command = {
     return withOperator(context, {}, async ({ operator }) => {
       const letter = await getDeadLetter(operator.pool, given ?? (await latest(operator.pool)))
       if (raw !== undefined) writeRaw(context, letter, raw)
-      else if (out.format === 'json') out.json(toJson(letter))
-      else out.text(toText(letter))
+      else {
+        const edits = await listEdits(operator.pool, letter.id)
+        const outcomes = await outcomesOf(operator.pool, letter.id)
+        if (out.format === 'json') out.json(toJson(letter, edits, outcomes))
+        else out.text(toText(letter, edits, outcomes))
+      }
       return EXIT.ok
     })
   },
@@ -71,7 +82,11 @@ function writeRaw({ out }: CommandContext, letter: DeadLetter, part: 'value' | '
   out.raw(bytes)
 }
 
-function toJson(letter: DeadLetter): unknown {
+function toJson(
+  letter: DeadLetter,
+  edits: readonly KeptEdit[],
+  outcomes: readonly LetterOutcome[],
+): unknown {
   const { key, value, headers, argsJson, ...rest } = letter
   return {
     ...rest,
@@ -79,10 +94,16 @@ function toJson(letter: DeadLetter): unknown {
     value: bytesToJson(value),
     headers: headers.map(([name, header]) => ({ name, value: bytesToJson(header) })),
     args: argsJson === null ? null : parseLossless(argsJson),
+    edits: edits.map(({ value: edited, ...edit }) => ({ ...edit, value: bytesToJson(edited) })),
+    outcomes,
   }
 }
 
-function toText(letter: DeadLetter): string {
+function toText(
+  letter: DeadLetter,
+  edits: readonly KeptEdit[],
+  outcomes: readonly LetterOutcome[],
+): string {
   const { error, trace, headers } = letter
   const fromRecord = letter.topic !== null
   const facts: Fact[] = [
@@ -93,6 +114,8 @@ function toText(letter: DeadLetter): string {
     ['handler', letter.handler],
     ['stage', letter.stage],
     ['attempts', letter.attempts],
+    ['failed replays', letter.replays === 0 ? null : letter.replays],
+    ['closed', shownTime(letter.closedAt)],
     ['code version', letter.codeVersion],
     ['fingerprint', letter.fingerprint ?? '(set aside before there were fingerprints)'],
     ['origin', originOf(letter)],
@@ -120,6 +143,18 @@ function toText(letter: DeadLetter): string {
           ['value', bytesToText(letter.value)],
         ] as const)
       : []),
+    ...edits.map(
+      ({ revision, value, editedBy, reason, editedAt }): Fact => [
+        `edit ${revision}`,
+        `${shownTime(editedAt) ?? ''} by ${editedBy}${reason === null ? '' : `: ${reason}`}\n${bytesToText(value) ?? '(no value)'}`,
+      ],
+    ),
+    ...outcomes.map(
+      ({ replay, dryRun, outcome, error, at }): Fact => [
+        `replay ${replay}`,
+        `${shownTime(at) ?? ''} ${outcome}${dryRun ? ' (dry run)' : ''}${error === null ? '' : `: ${error.message}`}`,
+      ],
+    ),
   ]
   return formatFacts(facts)
 }

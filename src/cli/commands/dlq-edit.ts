@@ -1,0 +1,107 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { diff } from 'node:util'
+import { editDeadLetter, getDeadLetter, listEdits } from '../../dead-letter/queries.ts'
+import type { Command, CommandContext } from '../command.ts'
+import { withOperator } from '../connect.ts'
+import { CliError, usage } from '../errors.ts'
+import { EXIT } from '../exit-codes.ts'
+import { bytesToText } from '../json-values.ts'
+import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS } from '../options.ts'
+import { safeLine } from '../safe-text.ts'
+import { deadLetterId } from './dlq-list.ts'
+
+/** `millrace dlq edit` */
+export const dlqEditCommand: Command = {
+  summary: 'give a dead letter another value for its replays',
+  usage: '<number>',
+  positionals: { min: 1, max: 1 },
+  options: {
+    value: { type: 'string', value: '<text>', help: 'the value, as text' },
+    file: { type: 'string', value: '<file>', help: 'the value, byte for byte; - is stdin' },
+    ...ORDER_OPTIONS,
+    ...JSON_OPTION,
+    ...DATABASE_OPTIONS,
+  },
+  notes: [
+    'The original bytes and every earlier edit are kept. Shows what changes; --dry-run does only that.',
+  ],
+  examples: [
+    'millrace dlq get 17 --raw value > value.json',
+    'millrace dlq edit 17 --file value.json --reason "price was a text"',
+  ],
+  async run(context) {
+    const { args, out } = context
+    const id = deadLetterId(args.positionals[0]) as bigint
+    const value = await newValue(context)
+    return withOperator(context, { writes: true }, async ({ operator }) => {
+      const letter = await getDeadLetter(operator.pool, id)
+      const edits = await listEdits(operator.pool, id)
+      const before = edits.length === 0 ? letter.value : (edits.at(-1)?.value ?? null)
+      const changes = changed(before, value)
+      if (out.format === 'text') {
+        for (const [sign, line] of changes) {
+          const color = sign === '+' ? 'green' : sign === '-' ? 'red' : 'dim'
+          out.styled(out.style(color, `${sign} ${safeLine(line)}`))
+        }
+      }
+      if (changes.every(([sign]) => sign === ' ')) {
+        out.note('that is its value already; nothing to do')
+        return EXIT.ok
+      }
+      const dryRun = args.flag('dry-run')
+      const revision = dryRun
+        ? letter.revision
+        : await editDeadLetter(operator, id, { value, reason: args.text('reason') })
+      if (out.format === 'json') out.json({ id, dryRun, revision })
+      out.note(
+        dryRun
+          ? 'nothing was written'
+          : `edit ${revision} of dead letter ${id} is kept; try it: millrace dlq replay ${id} --dry-run`,
+      )
+      return EXIT.ok
+    })
+  },
+}
+
+async function newValue({ args, cwd, stdin }: CommandContext): Promise<Uint8Array> {
+  const text = args.text('value')
+  const file = args.text('file')
+  if ((text === undefined) === (file === undefined))
+    throw usage('to what? either --value <text> or --file <file>')
+  if (text !== undefined) return Buffer.from(text)
+  if (file === '-') {
+    const chunks: Buffer[] = []
+    for await (const chunk of stdin) chunks.push(chunk as Buffer)
+    return Buffer.concat(chunks)
+  }
+  return readFile(resolve(cwd, file as string)).catch((error: unknown) => {
+    throw new CliError(
+      'E_CLI_NOT_FOUND',
+      `${file ?? ''} cannot be read: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    )
+  })
+}
+
+type Change = readonly [sign: '+' | '-' | ' ', line: string]
+
+/** What changes, line by line; JSON is compared as it is indented. */
+function changed(before: Uint8Array | null, after: Uint8Array): Change[] {
+  const lines = (bytes: Uint8Array | null): string[] => {
+    const text = bytesToText(bytes, Number.MAX_SAFE_INTEGER) ?? '(no value)'
+    try {
+      return JSON.stringify(JSON.parse(text), null, 2).split('\n')
+    } catch {
+      return text.split('\n')
+    }
+  }
+  return diff(lines(after), lines(before)).map(
+    ([operation, line]): Change => [
+      operation === 0 ? ' ' : operation === 1 ? '+' : '-',
+      String(line),
+    ],
+  )
+}

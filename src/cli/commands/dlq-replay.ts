@@ -1,0 +1,100 @@
+import { countReplay, orderReplay } from '../../replay/queries.ts'
+import type { Command } from '../command.ts'
+import { confirmMany, CONFIRM_OPTIONS } from '../confirm.ts'
+import { withOperator } from '../connect.ts'
+import { usage } from '../errors.ts'
+import { EXIT } from '../exit-codes.ts'
+import { DATABASE_OPTIONS, LIST_OPTIONS, ORDER_OPTIONS, type Arguments } from '../options.ts'
+import { followReplay, progressOf } from './follow-replay.ts'
+import { SELECTION_OPTIONS, selectionOf } from './dlq-selection.ts'
+
+/** `millrace dlq replay` */
+export const dlqReplayCommand: Command = {
+  summary: 'let the application work through its dead letters again',
+  usage: '[<number>…]',
+  positionals: { min: 0, max: 1_000 },
+  options: {
+    ...SELECTION_OPTIONS,
+    rate: { type: 'string', value: '<n>', help: 'at most so many a second (default as it goes)' },
+    canary: {
+      type: 'string',
+      value: '<n>',
+      help: 'try so many first; wait when one of them fails',
+    },
+    'stop-after': {
+      type: 'string',
+      value: '<n|x%>',
+      help: 'end after so many failures, or at such a share of them',
+    },
+    'max-replays': {
+      type: 'string',
+      value: '<n>',
+      help: 'park what has failed in so many replays (default 3)',
+    },
+    detach: { type: 'boolean', help: 'order it, and do not wait for its end' },
+    ...CONFIRM_OPTIONS,
+    ...ORDER_OPTIONS,
+    ...pick(LIST_OPTIONS, 'json', 'jsonl'),
+    ...DATABASE_OPTIONS,
+  },
+  notes: [
+    'The application itself does it, with the handlers that are deployed now, in the order of the numbers, each at most once.',
+    'What came after the order is not worked on. A process that is killed is followed by another one, where it was.',
+    '--dry-run decodes, validates, prepares and applies for real, rolls back, and says who would pass. Jobs are not executed.',
+    'Exit 4: some failed again, or it was paused or stopped.',
+  ],
+  examples: [
+    'millrace dlq replay --app search --from 1200',
+    'millrace dlq replay --app mail --group 3f2a9c0d11e45b67 --dry-run',
+    'millrace dlq replay --app mail --canary 20 --rate 200 --stop-after 1% --reason "fixed in 1.4.3"',
+  ],
+  run(context) {
+    const { args, out } = context
+    const pace = paceOf(args)
+    return withOperator(context, { writes: true }, async ({ operator }) => {
+      const selection = await selectionOf(args, operator.pool)
+      const count = await countReplay(operator.pool, selection)
+      if (count === 0n) {
+        if (out.format === 'json') out.json(null)
+        out.note(
+          'nothing to replay: no open dead letter fits. See `millrace dlq groups`; --parked also takes those that have failed too often.',
+        )
+        return EXIT.ok
+      }
+      const dryRun = args.flag('dry-run')
+      if (!dryRun) await confirmMany(context, Number(count), `replay ${count} dead letters`)
+      const reason = args.text('reason')
+      const replay = await orderReplay(operator, { selection, ...pace, dryRun, reason })
+      out.note(`replay ${replay.id}: ${count} dead letters${dryRun ? ', as a dry run' : ''}`)
+      if (!args.flag('detach')) return followReplay(context, operator, replay)
+      if (out.format === 'text') out.text(`replay ${replay.id} is ordered`)
+      else out.json(progressOf(replay))
+      return EXIT.ok
+    })
+  },
+}
+
+function paceOf(args: Arguments): {
+  rate: number | null
+  canary: number | null
+  stopAfter: number | null
+  stopShare: number | null
+  maxReplays?: number
+} {
+  const stop = args.text('stop-after')
+  const share = stop === undefined ? null : /^(\d{1,3}(?:\.\d+)?)%$/.exec(stop)
+  if (stop !== undefined && share === null && !/^[1-9]\d{0,8}$/.test(stop))
+    throw usage(`--stop-after: expected a number of failures or a share as 1%, got '${stop}'`)
+  const maxReplays = args.whole('max-replays', 1, 1_000)
+  return {
+    rate: args.whole('rate', 1, 1_000_000) ?? null,
+    canary: args.whole('canary', 1, 1_000_000) ?? null,
+    stopAfter: stop === undefined || share !== null ? null : Number(stop),
+    stopShare: share === null ? null : Number(share[1]) / 100,
+    ...(maxReplays === undefined ? {} : { maxReplays }),
+  }
+}
+
+function pick<T extends object, K extends keyof T>(from: T, ...keys: K[]): Pick<T, K> {
+  return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>
+}
