@@ -34,6 +34,14 @@ export const RELAY_FAILPOINTS = [
   'outbox:before-empty',
 ] as const
 
+/** The failpoints of src that replays pass; their sweep is one of its own. */
+export const REPLAY_FAILPOINTS = [
+  'replay:read',
+  'replay:before-outcomes',
+  'replay:before-commit',
+  'replay:after-commit',
+] as const
+
 /** Places in the scenario's own handlers that the sweep goes through as well. */
 export const HANDLER_FAILPOINTS = [
   'handler:applied',

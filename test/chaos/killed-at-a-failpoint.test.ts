@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
-import { HANDLER_FAILPOINTS, RELAY_FAILPOINTS, SOURCE_FAILPOINTS, type Trap } from './failpoints.ts'
+import {
+  HANDLER_FAILPOINTS,
+  RELAY_FAILPOINTS,
+  REPLAY_FAILPOINTS,
+  SOURCE_FAILPOINTS,
+  type Trap,
+} from './failpoints.ts'
 import { killed } from './scenarios.ts'
 
 /** Failpoints that are only reached by whoever follows a process that died with jobs in its hands. */
@@ -18,7 +24,10 @@ test('sweeps over every failpoint there is', () => {
     const others = text.match(/\bfailpoint\((?!\s*'[^']+'\s*\))/g)?.length ?? 0
     assert.equal(others, 0, `${file} has a failpoint whose name is no literal`)
   }
-  assert.deepEqual([...named].sort(), [...SOURCE_FAILPOINTS, ...RELAY_FAILPOINTS].sort())
+  assert.deepEqual(
+    [...named].sort(),
+    [...SOURCE_FAILPOINTS, ...RELAY_FAILPOINTS, ...REPLAY_FAILPOINTS].sort(),
+  )
 })
 
 test('loses, doubles and misorders nothing when a worker is killed', {
