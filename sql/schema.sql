@@ -357,10 +357,10 @@ table millrace.replay_outcome
   fingerprint text
   at timestamp with time zone not null default clock_timestamp()
   constraint replay_outcome_outcome_check CHECK ((outcome = ANY (ARRAY['passed'::text, 'failed'::text, 'skipped'::text, 'not-run'::text])))
-  constraint replay_outcome_pkey PRIMARY KEY (replay_id, dead_letter_id)
+  constraint replay_outcome_pkey PRIMARY KEY (dead_letter_id, replay_id)
   constraint replay_outcome_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES millrace.replay(id) ON DELETE CASCADE
-  CREATE INDEX replay_outcome_letter ON millrace.replay_outcome USING btree (dead_letter_id)
-  CREATE UNIQUE INDEX replay_outcome_pkey ON millrace.replay_outcome USING btree (replay_id, dead_letter_id)
+  CREATE INDEX replay_outcome_why ON millrace.replay_outcome USING btree (replay_id, fingerprint) WHERE (outcome = ANY (ARRAY['failed'::text, 'not-run'::text]))
+  CREATE UNIQUE INDEX replay_outcome_pkey ON millrace.replay_outcome USING btree (dead_letter_id, replay_id)
 
 table millrace.topic
   id uuid not null

@@ -71,6 +71,6 @@ create table millrace.replay_outcome (
   error          json,
   fingerprint    text,
   at             timestamptz not null default clock_timestamp(),
-  primary key (replay_id, dead_letter_id)
+  primary key (dead_letter_id, replay_id)
 );
-create index replay_outcome_letter on millrace.replay_outcome (dead_letter_id);
+create index replay_outcome_why on millrace.replay_outcome (replay_id, fingerprint) where outcome in ('failed', 'not-run');

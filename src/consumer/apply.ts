@@ -3,7 +3,7 @@ import { failpoint } from '../core/failpoint.ts'
 import { isThenable } from '../core/thenable.ts'
 import { within } from '../core/within.ts'
 import type { NewDeadLetter } from '../dead-letter/dead-letter.ts'
-import { describeError } from '../errors/describe.ts'
+import { describeError, type ErrorDescription } from '../errors/describe.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import type { BatchScope } from './batch-environment.ts'
 import { isSkip, type PreparedRecord } from './handler.ts'
@@ -109,6 +109,18 @@ export async function applyItems(
   }
 }
 
+/**
+ * Why a record failed, as it is kept. Where our own reading refused it, the stack would only lead through millrace: it is
+ * half of the bytes of such a dead letter, and left out unless somebody else's error is behind it.
+ */
+export function describeFailure({
+  stage,
+  error,
+}: Pick<FailedRecord, 'stage' | 'error'>): ErrorDescription {
+  const isReading = stage === 'decode' || stage === 'validate'
+  return describeError(error, { stack: !isReading || (error as Error).cause !== undefined })
+}
+
 /** The dead letter of a record that failed. */
 export function deadLetterOf(
   { application, codeVersion, log }: Pick<BatchScope['env'], 'application' | 'codeVersion' | 'log'>,
@@ -123,7 +135,7 @@ export function deadLetterOf(
     record,
     event,
     job: null,
-    error: describeError(error),
+    error: describeFailure({ stage, error }),
     attempts,
     codeVersion,
     trace: {

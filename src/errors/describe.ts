@@ -40,8 +40,12 @@ const UNREADABLE = 'it cannot be read'
 /**
  * `error` as plain data. Anything can be thrown, so anything is accepted: fields that are no strings, getters that throw,
  * proxies that were revoked. Never throws. NUL bytes, which Postgres refuses, are shown escaped.
+ * @param options.stack whether its stack is kept. Default `true`.
  */
-export function describeError(error: unknown): ErrorDescription {
+export function describeError(
+  error: unknown,
+  { stack: wanted = true }: { readonly stack?: boolean } = {},
+): ErrorDescription {
   return safely<ErrorDescription>({ class: 'unknown', message: UNREADABLE }, () => {
     const causes: Pick<ErrorDescription, 'class' | 'code' | 'message'>[] = []
     let cause = causeOf(error)
@@ -49,7 +53,7 @@ export function describeError(error: unknown): ErrorDescription {
       causes.push(brief(cause))
       cause = causeOf(cause)
     }
-    const stack = field(error, 'stack')
+    const stack = wanted ? field(error, 'stack') : undefined
     const issues = issuesOf(error)
     const fingerprint = isError(error) ? field(error, 'fingerprint') : undefined
     return {

@@ -1,6 +1,6 @@
 import { abortReason, StopReason, throwIfAborted } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
-import { deadLetterOf, type FailedRecord } from '../consumer/apply.ts'
+import { deadLetterOf, describeFailure, type FailedRecord } from '../consumer/apply.ts'
 import type { BatchScope } from '../consumer/batch-environment.ts'
 import type { BoundApplication } from '../consumer/bind.ts'
 import { toItem } from '../consumer/items.ts'
@@ -206,7 +206,7 @@ class ReplayRun {
       // What could not be read for anybody may be read now, and fail for some: the first keeps the row.
       const handler = letter.handler === '*' ? first.handler : letter.handler
       const { stage, attempts } = first
-      again.push({ id: letter.id, handler, stage, attempts, error: describeError(first.error) })
+      again.push({ id: letter.id, handler, stage, attempts, error: describeFailure(first) })
       others.push(...rest)
     }
     if (bound !== undefined) {
@@ -370,6 +370,6 @@ function outcomeOf(
   const first = failed?.[0]
   if (first === undefined) return { id, outcome: 'passed' }
   const { stage, handler } = first
-  const error = describeError(first.error)
+  const error = describeFailure(first)
   return { id, outcome: 'failed', error, fingerprint: fingerprintOf({ stage, handler, error }) }
 }
