@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { benchDeadLetters } from './dead-letters.ts'
 import { benchJobs } from './jobs.ts'
 import { benchKafkaConsume } from './kafka-consume.ts'
 import { benchLatency } from './latency.ts'
@@ -14,6 +15,7 @@ const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchR
   memory: benchMemory,
   'kafka-consume': benchKafkaConsume,
   relay: benchRelay,
+  'dead-letters': benchDeadLetters,
 }
 
 /** How many jobs, or records, when nothing else is asked for. */
@@ -24,6 +26,7 @@ const COUNTS: Readonly<Record<string, number>> = {
   memory: 1_000_000,
   'kafka-consume': 500_000,
   relay: 200_000,
+  'dead-letters': 200_000,
 }
 
 const { values, positionals } = parseArgs({
