@@ -1,5 +1,15 @@
 -- Made from a fresh migration by the tests; MILLRACE_UPDATE=1 npm test -- schema renews it.
 
+table millrace.accepted_failure
+  application text not null
+  fingerprint text not null
+  accepted_by text not null
+  reason text not null
+  accepted_at timestamp with time zone not null default clock_timestamp()
+  expires_at timestamp with time zone not null
+  constraint accepted_failure_pkey PRIMARY KEY (application, fingerprint)
+  CREATE UNIQUE INDEX accepted_failure_pkey ON millrace.accepted_failure USING btree (application, fingerprint)
+
 table millrace.batch
   application text not null
   topic_id uuid not null
@@ -105,10 +115,11 @@ table millrace.gap
   decided_at timestamp with time zone
   reason text
   outcome json
-  constraint gap_code_check CHECK ((code = ANY (ARRAY['topic-recreated'::text, 'topic-deleted'::text, 'before-start'::text, 'behind-end'::text, 'diverged'::text, 'corrupt'::text])))
+  constraint gap_code_check CHECK ((code = ANY (ARRAY['topic-recreated'::text, 'topic-deleted'::text, 'before-start'::text, 'behind-end'::text, 'diverged'::text, 'corrupt'::text, 'flood'::text])))
   constraint gap_decided CHECK ((((decision IS NULL) = (decided_at IS NULL)) AND ((decision IS NULL) = (decided_by IS NULL))))
-  constraint gap_decision_check CHECK ((decision = ANY (ARRAY['rewind'::text, 'accept'::text, 'adopt'::text])))
+  constraint gap_decision_check CHECK ((decision = ANY (ARRAY['rewind'::text, 'accept'::text, 'adopt'::text, 'try-again'::text, 'accept-failures'::text])))
   constraint gap_pkey PRIMARY KEY (id)
+  CREATE INDEX gap_flood ON millrace.gap USING btree (application, topic_id, partition, id) WHERE (code = 'flood'::text)
   CREATE UNIQUE INDEX gap_open ON millrace.gap USING btree (application, topic_id, partition) WHERE (decision IS NULL)
   CREATE UNIQUE INDEX gap_pkey ON millrace.gap USING btree (id)
 

@@ -24,6 +24,7 @@ export {
   type Application,
   type ApplicationOptions,
   type BacklogLimit,
+  type FloodBrake,
   type OnOptions,
   type StartPosition,
 } from './consumer/application.ts'

@@ -42,7 +42,7 @@ export function saleOf(n: number, bad: ReadonlySet<number>): z.infer<typeof sale
 
 /** The code that cannot read version 2. */
 export const broken = (name: string): Application =>
-  application(name).on(
+  application(name, { floodBrake: false }).on(
     oldSale,
     inTransaction(() => {}),
   )

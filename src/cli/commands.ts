@@ -112,8 +112,8 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'consumers resume',
-    summary: 'let what was paused go on',
-    load: async () => (await import('./commands/consumers-pause.ts')).consumersResumeCommand,
+    summary: 'let what was paused, or stopped by the flood brake, go on',
+    load: async () => (await import('./commands/consumers-resume.ts')).consumersResumeCommand,
   },
   {
     name: 'consumers seek',

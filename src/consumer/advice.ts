@@ -32,6 +32,8 @@ export function adviceFor(position: Advised, topicNow: string | undefined | null
     case 'halted':
       break
   }
+  // Whatever the log is now: that is looked at before anything is read.
+  if (code === 'flood') return `millrace consumers resume ${one}`
   if (topicNow === null) return null
   if (topicNow === undefined) return `millrace consumers resolve accept ${one} --dry-run`
   if (topicNow !== topicId)

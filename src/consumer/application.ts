@@ -20,6 +20,26 @@ export interface BacklogLimit {
   readonly resumeAt?: number
 }
 
+/**
+ * The flood brake: when most records of a partition fail alike over several keys, that is a bad deploy or an outage and no
+ * poison. The partition is stopped before the first dead letter of the batch, the records stay in the log, and somebody
+ * decides: `millrace consumers resume`. One key whose records all fail is poison; a share below the limit becomes dead
+ * letters. Records that nobody handles do not count.
+ */
+export interface FloodBrake {
+  /** Stops when more than this share of a batch fails alike, or of the last `windowRecords`. Default 0.5. Bounds 0 … below 1. */
+  readonly share?: number
+  /** And when at least so many records do. Default 20. Bounds 1 … 100,000, and at most a batch or `windowRecords`. */
+  readonly atLeast?: number
+  /** And when they are of at least so many keys; a record without a key is one of its own. Default 2. Bounds 1 … 100,000. */
+  readonly minKeys?: number
+  /**
+   * How many of a partition's last records are looked at beside the batch, where batches are small. A new owner of the
+   * partition begins to count anew. Default 100. Bounds 0 (the batch alone) … 100,000.
+   */
+  readonly windowRecords?: number
+}
+
 /** Options of an application. */
 export interface ApplicationOptions {
   /** Default `'beginning'`. */
@@ -37,6 +57,8 @@ export interface ApplicationOptions {
   /** How often a record is tried for a handler before it becomes a dead letter. Default 5. Bounds 1 … 1,000. A database that is down does not count. */
   readonly maxAttempts?: number
   readonly backlog?: BacklogLimit
+  /** When failures stop a partition instead of becoming dead letters. `false`: never. Default: see {@link FloodBrake}. */
+  readonly floodBrake?: FloodBrake | false
   /** Largest value that is decoded, in bytes; larger ones become dead letters. Default 1,048,576. */
   readonly maxValueBytes?: number
   /** Deepest nesting that is decoded. Default 128. */
@@ -53,6 +75,7 @@ export interface ResolvedApplicationOptions {
   readonly transactionTimeoutMs: number
   readonly maxAttempts: number
   readonly backlog: { readonly pauseAt: number; readonly resumeAt: number }
+  readonly floodBrake: Required<FloodBrake> | false
   readonly maxValueBytes: number | undefined
   readonly maxDepth: number | undefined
 }
@@ -152,6 +175,13 @@ function build(
   })
 }
 
+const FLOOD_BRAKE: Required<FloodBrake> = {
+  share: 0.5,
+  atLeast: 20,
+  minKeys: 2,
+  windowRecords: 100,
+}
+
 function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOptions {
   const pauseAt = o.backlog?.pauseAt ?? 10_000
   const resolved: ResolvedApplicationOptions = {
@@ -163,6 +193,7 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     transactionTimeoutMs: o.transactionTimeoutMs ?? 5_000,
     maxAttempts: o.maxAttempts ?? 5,
     backlog: { pauseAt, resumeAt: o.backlog?.resumeAt ?? Math.floor(pauseAt / 2) },
+    floodBrake: o.floodBrake === false ? false : { ...FLOOD_BRAKE, ...o.floodBrake },
     maxValueBytes: o.maxValueBytes,
     maxDepth: o.maxDepth,
   }
@@ -195,6 +226,7 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     'a whole number from 0 to backlog.pauseAt',
     resolved.backlog.resumeAt,
   )
+  checkFloodBrake(problems, o.floodBrake, resolved)
   problems.expect(
     isStart(resolved.start),
     'start',
@@ -203,6 +235,41 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
   )
   problems.throwIfAny()
   return resolved
+}
+
+function checkFloodBrake(
+  problems: Problems,
+  given: unknown,
+  { floodBrake, batchRecords }: ResolvedApplicationOptions,
+): void {
+  if (floodBrake === false) return
+  problems.expect(
+    given === undefined || (typeof given === 'object' && given !== null),
+    'floodBrake',
+    '{ share, atLeast, minKeys, windowRecords }, or false',
+    given,
+  )
+  const { share, atLeast, windowRecords } = floodBrake
+  problems.expect(
+    typeof share === 'number' && share >= 0 && share < 1,
+    'floodBrake.share',
+    'a number from 0 to below 1',
+    share,
+  )
+  const least = { atLeast: 1, minKeys: 1, windowRecords: 0 }
+  for (const [option, min] of Object.entries(least)) {
+    const value = floodBrake[option as keyof typeof least]
+    const expected = `a whole number from ${min} to 100000`
+    problems.expect(isWhole(value, min, 100_000), `floodBrake.${option}`, expected, value)
+  }
+  const most = Math.max(batchRecords, windowRecords)
+  problems.expect(
+    // What is no number has been said already.
+    !(atLeast > most),
+    'floodBrake.atLeast',
+    `at most the larger of batchRecords and floodBrake.windowRecords, ${most}: more are never looked at`,
+    atLeast,
+  )
 }
 
 function isStart(start: unknown): boolean {

@@ -6,7 +6,7 @@ import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { ResolvedApplicationOptions } from './application.ts'
 import type { HandlerEnvironment } from './handler.ts'
-import type { BoundHandler } from './step.ts'
+import type { BoundHandler, Item } from './step.ts'
 
 /** What the batches of one owned partition need. */
 export interface BatchEnvironment extends HandlerEnvironment {
@@ -17,8 +17,36 @@ export interface BatchEnvironment extends HandlerEnvironment {
   readonly processId: string
   /** Resolves when this process may act; see `Heartbeat.alive`. */
   readonly whenAlive: (signal: AbortSignal) => Promise<void>
+  /** Undefined: whatever fails becomes dead letters. */
+  readonly brake: Brake | undefined
   /** Told what the partition waits for, null when it goes on. */
   readonly onWaiting: (reason: string | null) => void
+}
+
+/** Ends a batch before its first dead letter when its failures are a flood; see `PartitionBrake`. */
+export interface Brake {
+  /**
+   * Looks at a batch while it is being prepared, when a record of it has failed for good: whatever is not known yet may
+   * go well.
+   * @throws FloodStopReason
+   */
+  lookEarly(scope: BatchScope, items: readonly Item[]): Promise<void>
+  /**
+   * Looks at a batch whose failures of decode, validate and prepare are known.
+   * @throws FloodStopReason
+   */
+  look(scope: BatchScope, items: readonly Item[]): Promise<void>
+  /**
+   * Looks again before the record at index `at`, which has failed in the transaction for good, becomes a dead letter;
+   * what stands before index `from` is committed. Resolves to the index of the next record that is expected to fail,
+   * `items.length` for none; undefined: nobody knows.
+   * @throws FloodStopReason
+   */
+  lookAgain(
+    scope: BatchScope,
+    items: readonly Item[],
+    where: { readonly from: number; readonly at: number },
+  ): Promise<number | undefined>
 }
 
 /** Records on their way to their dispositions: what that needs, what is said of them in the log, and what ends it early. */

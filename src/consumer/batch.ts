@@ -6,6 +6,7 @@ import { transaction } from '../postgres/transaction.ts'
 import { deadLetterOf, type Applied } from './apply.ts'
 import type { BatchEnvironment, BatchScope } from './batch-environment.ts'
 import { toItem } from './items.ts'
+import { FloodStopReason } from './partition-brake.ts'
 import {
   advancePosition,
   batchCommitted,
@@ -14,7 +15,7 @@ import {
 } from './positions.ts'
 import { prepareItems } from './prepare.ts'
 import { hashOf } from './record-hash.ts'
-import { settleItems, type CommitRange } from './settle.ts'
+import { settleItems, type CommitRange, type ItemRange } from './settle.ts'
 import type { Item } from './step.ts'
 
 const NOTHING: Applied = { records: 0, done: 0, jobs: 0, filtered: 0, filteredBy: {}, failed: [] }
@@ -28,6 +29,7 @@ const NOTHING: Applied = { records: 0, done: 0, jobs: 0, filtered: 0, filteredBy
 export class Batch {
   readonly #scope: BatchScope
   readonly #position: OwnedPosition
+  readonly #items: readonly Item[]
   /** Where the position is once the record of that index has its disposition. Holes belong to what is before them. */
   readonly #ends: readonly bigint[]
   #next: bigint
@@ -41,6 +43,7 @@ export class Batch {
   ) {
     this.#scope = scope
     this.#position = position
+    this.#items = items
     this.#ends = items.map((_, index) => items[index + 1]?.record.offset ?? end)
     this.#next = position.next
   }
@@ -48,7 +51,8 @@ export class Batch {
   /**
    * Resolves to the new position, and how many records became jobs, when every record of `read` has its disposition and
    * the position has moved past it.
-   * @throws E_CONSUMER_NOT_OWNER when somebody else owns the partition; the signal's reason when it is aborted.
+   * @throws E_CONSUMER_NOT_OWNER when somebody else owns the partition; the signal's reason when it is aborted;
+   * FloodStopReason before the first dead letter, when the partition is to be stopped.
    */
   static async run(
     env: BatchEnvironment,
@@ -62,13 +66,29 @@ export class Batch {
     for (const record of read.records) items.push(await toItem(scope, record, generation))
     await prepareItems(scope, items)
     const batch = new Batch(scope, position, items, read.nextOffset)
-    if (items.length === 0) await batch.#commit([], read.nextOffset, () => Promise.resolve(NOTHING))
-    else {
-      await settleItems(scope, items, ({ from, to }, apply) =>
-        batch.#commit(items.slice(from, to), batch.#ends[to - 1] as bigint, apply),
-      )
+    try {
+      await env.brake?.look(scope, items)
+      if (items.length === 0) {
+        await batch.#commit([], read.nextOffset, () => Promise.resolve(NOTHING))
+      } else await batch.#settle({ from: 0, to: items.length })
+    } catch (error) {
+      if (error instanceof FloodStopReason) await batch.#settleUpTo(error.first)
+      throw error
     }
     return { next: batch.#next, jobs: batch.#jobs }
+  }
+
+  /** Commits what stands before the record of that index, and is not committed yet. */
+  async #settleUpTo(to: number): Promise<void> {
+    const from = this.#items.findIndex(({ record }) => record.offset >= this.#next)
+    if (from < to) await this.#settle({ from, to })
+  }
+
+  async #settle(all: ItemRange): Promise<void> {
+    const items = this.#items
+    const commit: CommitRange = ({ from, to }, apply) =>
+      this.#commit(items.slice(from, to), this.#ends[to - 1] as bigint, apply)
+    await settleItems(this.#scope, items, all, commit)
   }
 
   async #commit(

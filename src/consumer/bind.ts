@@ -6,7 +6,8 @@ import { skip, type HandlerDefinition, type HandlerEnvironment } from './handler
 import type { BoundHandler, Step } from './step.ts'
 
 /** An application whose handlers are bound: all that its batches need but who works on them. */
-export interface BoundApplication extends Omit<BatchEnvironment, 'onWaiting' | 'processId'> {
+export interface BoundApplication
+  extends Omit<BatchEnvironment, 'onWaiting' | 'brake' | 'processId'> {
   /** Whether any of its handlers makes jobs. */
   readonly makesJobs: boolean
 }

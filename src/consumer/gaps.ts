@@ -1,4 +1,6 @@
 import type { Core } from '../core/core.ts'
+import type { DeadLetterStage } from '../dead-letter/stage.ts'
+import type { ErrorDescription } from '../errors/describe.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { PositionKey } from './positions.ts'
 
@@ -16,6 +18,23 @@ export type GapCode =
   | 'diverged'
   /** Records cannot be read, and never will be. */
   | 'corrupt'
+  /** The log is well, but most of its next records fail alike: the flood brake has stopped before them. */
+  | 'flood'
+
+/** What the flood brake saw. */
+export interface FloodEvidence {
+  readonly fingerprint: string
+  /** How many records fail so, of how many that were looked at, over how many keys. */
+  readonly failed: number
+  readonly records: number
+  readonly keys: number
+  /** Of the first of them, which stands at `offset`. */
+  readonly handler: string
+  readonly stage: DeadLetterStage
+  readonly error: Omit<ErrorDescription, 'stack'>
+  readonly offset: string
+  readonly codeVersion: string | null
+}
 
 /** What was found, before it is written down. Offsets and hashes of the position itself are added from its row. */
 export interface Finding {
@@ -33,6 +52,7 @@ export interface Finding {
     readonly foundHash?: string
     /** Id of the topic that has the name now. */
     readonly newTopicId?: string
+    readonly flood?: FloodEvidence
   }
 }
 
@@ -45,11 +65,13 @@ export interface GapEvidence {
   readonly logEnd?: string
   readonly foundHash?: string
   readonly newTopicId?: string
+  readonly flood?: FloodEvidence
 }
 
 /** What was decided about a gap. */
 export interface GapDecision {
-  readonly decision: 'rewind' | 'accept' | 'adopt'
+  /** Of a flood: `try-again` or `accept-failures`. */
+  readonly decision: 'rewind' | 'accept' | 'adopt' | 'try-again' | 'accept-failures'
   readonly by: string
   readonly at: Date
   readonly reason: string | null
@@ -57,7 +79,7 @@ export interface GapDecision {
   readonly outcome: unknown
 }
 
-/** What was found wrong with a log at an application's position, and what was decided about it. */
+/** Why an application's position was halted: what was found wrong there, and what was decided about it. */
 export interface Gap extends PositionKey {
   readonly id: bigint
   readonly topic: string
@@ -129,15 +151,24 @@ export async function haltPosition(
   const [gap] = rows
   if (gap === undefined) return
   const { application, topic, topicId, partition } = key
+  const common = { application, topic, topicId, partition, code, reason: found, gap: gap.id }
+  const { flood } = evidence
+  if (flood !== undefined) {
+    const resume = `millrace consumers resume --app ${application}`
+    core.logger.error(
+      {
+        ...common,
+        ...flood,
+        share: flood.failed / flood.records,
+        next: `deploy what can handle them, then: ${resume}. Or, if they are really bad and are to become dead letters: ${resume} --accept-failures --reason <why>`,
+      },
+      'most of the next records fail alike: this partition is stopped before the first of them becomes a dead letter',
+    )
+    return
+  }
   core.logger.error(
     {
-      application,
-      topic,
-      topicId,
-      partition,
-      code,
-      reason: found,
-      gap: gap.id,
+      ...common,
       next: `millrace consumers get --app ${application} --topic ${topic} --partition ${partition}`,
     },
     'the log is not what it was: this partition is stopped until somebody decides',

@@ -1,5 +1,6 @@
 import { StopReason } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
+import { failpoint } from '../core/failpoint.ts'
 import type { LogFields } from '../core/logger.ts'
 import { describeError } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
@@ -9,6 +10,7 @@ import { Batch } from './batch.ts'
 import type { BatchEnvironment } from './batch-environment.ts'
 import type { Fetcher } from './fetcher.ts'
 import { haltPosition, type Finding } from './gaps.ts'
+import { FloodStopReason, PartitionBrake } from './partition-brake.ts'
 import type { PositionHints } from './position-hints.ts'
 import { noteWaiting, type OwnedPosition } from './positions.ts'
 import { checkSeam, findingOf, type SeamReader } from './seam.ts'
@@ -19,7 +21,7 @@ export interface PartitionConsumerOptions {
   readonly log: Log
   readonly fetcher: Fetcher
   readonly position: OwnedPosition
-  readonly environment: Omit<BatchEnvironment, 'onWaiting'>
+  readonly environment: Omit<BatchEnvironment, 'onWaiting' | 'brake'>
   /** Undefined for an application that makes no jobs. */
   readonly backPressure: BackPressure | undefined
   readonly hints: PositionHints
@@ -35,7 +37,7 @@ export type PartitionEnd =
   | 'drained'
   /** The position is not where it was, or not ours: look again. */
   | 'lost'
-  /** The log is not what it was: stopped until somebody decides. */
+  /** The log is not what it was, or most of its next records fail alike: stopped until somebody decides. */
   | 'halted'
 
 /**
@@ -132,6 +134,8 @@ export class PartitionConsumer {
   async #read(): Promise<PartitionEnd> {
     const { environment, backPressure, hints } = this.#options
     hints.note(this.#position)
+    const { floodBrake } = environment.options
+    const brake = floodBrake === false ? undefined : new PartitionBrake(floodBrake, this.#position)
     let read = this.#next(this.#position.next)
     while (!this.#draining.signal.aborted) {
       const ahead = read
@@ -141,12 +145,22 @@ export class PartitionConsumer {
       read = this.#next(result.nextOffset)
       await backPressure?.ready(this.#draining.signal, (reason) => this.#say(reason))
       this.#busy = true
-      const { next, jobs } = await Batch.run(
-        { ...environment, onWaiting: (reason) => this.#say(reason) },
+      const done = await Batch.run(
+        { ...environment, brake, onWaiting: (reason) => this.#say(reason) },
         this.#position,
         result,
         this.#abandoned.signal,
-      )
+      ).catch((error: unknown) => {
+        if (error instanceof FloodStopReason) return error
+        throw error
+      })
+      if (done instanceof FloodStopReason) {
+        await failpoint('brake:found')
+        const end = await this.#halt(done.finding)
+        await failpoint('brake:stopped')
+        return end
+      }
+      const { next, jobs } = done
       this.#busy = false
       this.#position = { ...this.#position, next }
       hints.note(this.#position)

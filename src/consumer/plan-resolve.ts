@@ -96,6 +96,12 @@ export async function planResolve(
         (one) => one.topicId === position.topicId && one.partition === partition,
       )
       const range = ranges.find((one) => one.partition === partition)
+      if (gap?.code === 'flood' && topic?.id === position.topicId) {
+        const why =
+          'its log is well: most of its next records fail alike. `millrace consumers resume` goes on with them'
+        refused.push({ topic: name, partition, why })
+        continue
+      }
       const planned = await planMove(pool, log, { resolution, topic, range, position, gap })
       if (typeof planned === 'string') refused.push({ topic: name, partition, why: planned })
       else steps.push(planned)

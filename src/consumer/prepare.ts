@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../core/abort.ts'
+import { abortReason, throwIfAborted } from '../core/abort.ts'
 import { forEachConcurrently } from '../core/concurrency.ts'
 import { failpoint } from '../core/failpoint.ts'
 import { isThenable } from '../core/thenable.ts'
@@ -11,7 +11,7 @@ import type { Item, Step } from './step.ts'
 /**
  * Calls `prepare` for every step that has one: several keys at once, in order within a key, outside any transaction.
  * What each gave, or why it never will, is kept on the step.
- * @throws the signal's reason when it is aborted.
+ * @throws the signal's reason when it is aborted; FloodStopReason as soon as the failures are a flood, whatever the rest does.
  */
 export async function prepareItems(scope: BatchScope, items: readonly Item[]): Promise<void> {
   const lanes = new Map<string, Step[]>()
@@ -26,9 +26,30 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
   }
   if (lanes.size === 0) return
   await failpoint('batch:prepare')
-  await forEachConcurrently(lanes.values(), scope.env.options.prepareConcurrency, async (lane) => {
-    for (const step of lane) await prepareStep(scope, step)
-  })
+  const { brake, options } = scope.env
+  // A flood that is certain ends the waits of all: in an outage the attempts of a whole batch take minutes.
+  const ending = new AbortController()
+  const onAbort = (): void => ending.abort(abortReason(scope.signal))
+  scope.signal.addEventListener('abort', onAbort, { once: true })
+  if (scope.signal.aborted) onAbort()
+  const within = { ...scope, signal: ending.signal }
+  try {
+    await forEachConcurrently(lanes.values(), options.prepareConcurrency, async (lane) => {
+      for (const step of lane) {
+        await prepareStep(within, step)
+        // What fails at once keeps nobody waiting, and is looked at with the rest.
+        if (step.failure === undefined || step.context.attempt === 1) continue
+        try {
+          await brake?.lookEarly(within, items)
+        } catch (error) {
+          ending.abort(error)
+          throw error
+        }
+      }
+    })
+  } finally {
+    scope.signal.removeEventListener('abort', onAbort)
+  }
 }
 
 async function prepareStep(scope: BatchScope, step: Step): Promise<void> {

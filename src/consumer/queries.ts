@@ -8,6 +8,7 @@ import { describePause } from './pause-consumers.ts'
 
 // What operators may order stands beside what they may ask.
 export type { Pause } from '../control/pauses.ts'
+export { listAcceptedFailures, type AcceptedFailure, type FloodStop } from './flood-stops.ts'
 export { listGaps, type Gap, type GapCode, type GapDecision } from './gaps.ts'
 export {
   pauseConsumers,

@@ -23,7 +23,7 @@ export type CommitRange = (
 ) => Promise<void>
 
 /**
- * Takes prepared records to their dispositions, by transactions of `commit`. When one fails, it is known in most cases
+ * Takes the prepared records of a range to their dispositions, by transactions of `commit`. When one fails, it is known in most cases
  * which record it was: what stands before it is committed, it alone is tried again or set aside, then the rest goes on; a
  * batch with k bad records costs about two executions of each record. When it is not known (a set-wise statement, a
  * deferred constraint), it is searched for by halving: about log2(n) + 2 further executions for one bad record.
@@ -32,9 +32,10 @@ export type CommitRange = (
 export async function settleItems(
   scope: BatchScope,
   items: readonly Item[],
+  { from, to }: ItemRange,
   commit: CommitRange,
 ): Promise<void> {
-  await new Settlement(scope, items, commit).settle(0, items.length)
+  await new Settlement(scope, items, commit).settle(from, to)
 }
 
 class Settlement {
@@ -61,13 +62,13 @@ class Settlement {
     // Where to stop next, whatever the size: behind a record that is set aside.
     let stopAt: number | undefined
     let tries = 1
-    const setAside = (at: number): void => {
+    const setAside = (at: number, next: number | undefined): void => {
       // Where failures are close together, the next is expected as close.
       size = lastCulprit === undefined ? to - start : Math.max(1, 2 * (at - lastCulprit))
       lastCulprit = at
       suspectsEnd = undefined
-      // What stands before him went well, and is not put at risk again together with what follows.
-      stopAt = at > start ? at + 1 : undefined
+      // What stands before him went well, and is not put at risk again together with what follows; unless that was tried.
+      stopAt = next === undefined ? (at > start ? at + 1 : undefined) : Math.min(next, to)
     }
     while (start < to) {
       throwIfAborted(signal)
@@ -107,7 +108,7 @@ class Settlement {
         const at = this.#items.findIndex(({ steps }) => steps.includes(culprits[0] as Step))
         if (decision === 'dead-letter') {
           for (const step of culprits) step.failure = { stage: 'apply', error }
-          setAside(at)
+          setAside(at, await env.brake?.lookAgain(this.#scope, this.#items, { from: start, at }))
           continue
         }
         for (const step of culprits) step.context.attempt += 1

@@ -132,7 +132,8 @@ class ReplayRun {
     if (bound === undefined)
       throw new Error('records are replayed by the application they failed in')
     const scope: BatchScope = {
-      env: { ...bound, processId, onWaiting: () => {} },
+      // No brake: a replay has limits of its own.
+      env: { ...bound, processId, brake: undefined, onWaiting: () => {} },
       about: { replay: String(this.#replay.id) },
       signal: this.#signal,
     }
@@ -151,7 +152,7 @@ class ReplayRun {
         left = left.slice(wanted.length)
       }
     }
-    await settleItems(scope, items, commit)
+    await settleItems(scope, items, { from: 0, to: items.length }, commit)
   }
 
   /** No more of them than may still fail: what is known to fail before anything is applied is counted. */

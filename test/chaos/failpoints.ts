@@ -42,6 +42,9 @@ export const REPLAY_FAILPOINTS = [
   'replay:after-commit',
 ] as const
 
+/** The failpoints of src that the flood brake passes; their sweep is one of its own. */
+export const BRAKE_FAILPOINTS = ['brake:found', 'brake:stopped'] as const
+
 /** Places in the scenario's own handlers that the sweep goes through as well. */
 export const HANDLER_FAILPOINTS = [
   'handler:applied',

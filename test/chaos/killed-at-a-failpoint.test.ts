@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import {
+  BRAKE_FAILPOINTS,
   HANDLER_FAILPOINTS,
   RELAY_FAILPOINTS,
   REPLAY_FAILPOINTS,
@@ -26,7 +27,7 @@ test('sweeps over every failpoint there is', () => {
   }
   assert.deepEqual(
     [...named].sort(),
-    [...SOURCE_FAILPOINTS, ...RELAY_FAILPOINTS, ...REPLAY_FAILPOINTS].sort(),
+    [...SOURCE_FAILPOINTS, ...RELAY_FAILPOINTS, ...REPLAY_FAILPOINTS, ...BRAKE_FAILPOINTS].sort(),
   )
 })
 

@@ -11,7 +11,7 @@ import { counted, type ReplayWorkerConfig } from './replay-records.ts'
 const config = JSON.parse(process.env['CHAOS_WORKER'] ?? '') as ReplayWorkerConfig
 setTrap(config.trap)
 
-const app = application('app', { batchRecords: 50 }).on(
+const app = application('app', { batchRecords: 50, floodBrake: false }).on(
   counted,
   inTransaction(async ({ data }, { tx }) => {
     if (!config.mended || data.n % 100 === 13) throw permanent('cannot be handled')

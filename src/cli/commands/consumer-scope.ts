@@ -1,4 +1,5 @@
 import type { ConsumerScope, RefusedPosition } from '../../consumer/queries.ts'
+import { parseDuration } from '../../core/duration.ts'
 import { usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
 import type { Arguments, OptionSet } from '../options.ts'
@@ -30,6 +31,24 @@ export function consumerScope(args: Arguments): ConsumerScope {
     ...(topic === undefined ? {} : { topic }),
     ...(partition === undefined ? {} : { partition }),
   }
+}
+
+/** A scope in words: `search/products/3`. */
+export function nameOfScope({ application, topic, partition }: ConsumerScope): string {
+  return [application, topic, partition].filter((part) => part !== undefined).join('/')
+}
+
+/**
+ * --for in milliseconds, if it is given.
+ * @throws E_CLI_USAGE when it is no time of at least a second.
+ */
+export function durationOf(args: Arguments): number | undefined {
+  const text = args.text('for')
+  if (text === undefined) return undefined
+  const ms = parseDuration(text)
+  if (ms === undefined || ms < 1_000)
+    throw usage(`--for: expected a time of at least a second, as 30m or 2h; got '${text}'`)
+  return ms
 }
 
 /** Says what was refused and why, and gives the exit code for it. */

@@ -1,7 +1,9 @@
 import {
   knownPositions,
+  listAcceptedFailures,
   listConsumers,
   listGaps,
+  type AcceptedFailure,
   type ConsumerSummary,
   type Gap,
 } from '../../consumer/queries.ts'
@@ -36,11 +38,20 @@ export const consumersGetCommand: Command = {
           (scope.topic === undefined || topic === scope.topic) &&
           (scope.partition === undefined || partition === scope.partition),
       )
-      if (out.format === 'json') out.json({ application: scope.application, positions, gaps })
-      else out.text(positions.map((one) => toText(one, gaps)).join('\n\n'))
+      const { application } = scope
+      const accepted = await listAcceptedFailures(pool, application)
+      if (out.format === 'json') out.json({ application, positions, gaps, accepted })
+      else {
+        out.text(positions.map((one) => toText(one, gaps)).join('\n\n'))
+        for (const one of accepted) out.note(acceptanceOf(one))
+      }
       return EXIT.ok
     })
   },
+}
+
+function acceptanceOf({ fingerprint, by, reason, expiresAt }: AcceptedFailure): string {
+  return `failures ${fingerprint} become dead letters until ${shownTime(expiresAt) ?? ''}, accepted by ${by}: ${reason}`
 }
 
 function toText(consumer: ConsumerSummary, gaps: readonly Gap[]): string {
@@ -66,12 +77,33 @@ function toText(consumer: ConsumerSummary, gaps: readonly Gap[]): string {
     ['owner', consumer.owner],
     ['paused', consumer.pause === null ? null : shownTime(consumer.pause.at)],
     ['found', open === undefined ? null : `${open.code}, ${shownTime(open.foundAt) ?? ''}`],
-    ['missing', open === undefined ? null : bounds(open)],
+    ...(open === undefined ? [] : factsOf(open)),
     ['generation', consumer.generation],
     ['epoch', consumer.epoch],
     ['topic id', consumer.topicId],
     ...decided.map((gap): Fact => ['resolved', decisionOf(gap)]),
   ])
+}
+
+function factsOf(gap: Gap): readonly Fact[] {
+  const { application, evidence } = gap
+  const { flood } = evidence
+  if (flood === undefined) return [['missing', bounds(gap)]]
+  const { fingerprint, failed, records, keys, error, offset, codeVersion } = flood
+  return [
+    ['failing', `${failed} of ${records}, over ${keys} keys`],
+    ['fingerprint', fingerprint],
+    ['first', `offset ${offset}`],
+    [
+      'error',
+      `${error.class}${error.code === undefined ? '' : ` ${error.code}`}: ${error.message}`,
+    ],
+    ['code', codeVersion],
+    [
+      'or',
+      `millrace consumers resume --app ${application} --accept-failures --reason <why>, if they are really bad`,
+    ],
+  ]
 }
 
 function bounds({ from, to }: Gap): string | null {

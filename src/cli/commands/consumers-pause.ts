@@ -1,17 +1,11 @@
-import {
-  knownPositions,
-  pauseConsumers,
-  resumeConsumers,
-  type ConsumerScope,
-} from '../../consumer/queries.ts'
-import { parseDuration } from '../../core/duration.ts'
+import { knownPositions, pauseConsumers, type ConsumerScope } from '../../consumer/queries.ts'
 import type { Command, CommandContext } from '../command.ts'
 import { withOperator } from '../connect.ts'
 import { usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
-import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS, type Arguments } from '../options.ts'
+import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS } from '../options.ts'
 import { shownTime } from '../times.ts'
-import { consumerScope, SCOPE_OPTIONS } from './consumer-scope.ts'
+import { consumerScope, durationOf, nameOfScope, SCOPE_OPTIONS } from './consumer-scope.ts'
 
 /** `millrace consumers pause` */
 export const consumersPauseCommand: Command = {
@@ -52,48 +46,6 @@ export const consumersPauseCommand: Command = {
   },
 }
 
-/** `millrace consumers resume` */
-export const consumersResumeCommand: Command = {
-  summary: 'let what was paused go on',
-  options: { ...SCOPE_OPTIONS, ...ORDER_OPTIONS, ...JSON_OPTION, ...DATABASE_OPTIONS },
-  notes: [
-    'Takes back the pauses of what is named, and all within it. What a wider pause holds back stays so.',
-  ],
-  examples: ['millrace consumers resume --app search'],
-  run(context) {
-    const { args, out } = context
-    const scope = consumerScope(args)
-    const dryRun = args.flag('dry-run')
-    return withOperator(context, { writes: true }, async ({ operator }) => {
-      const reason = args.text('reason')
-      const { pauses, held } = await resumeConsumers(operator, scope, { reason, dryRun })
-      if (out.format === 'json') out.json({ dryRun, resumed: pauses, held })
-      else if (pauses.length === 0) out.note('nothing was paused')
-      for (const { topic, partition, by, reason: why } of out.format === 'json' ? [] : pauses) {
-        const what = nameOf({
-          application: scope.application,
-          topic: topic ?? undefined,
-          partition: partition ?? undefined,
-        })
-        out.text(`${dryRun ? 'would resume' : 'resumed'} ${what}, paused by ${by}: ${why}`)
-      }
-      for (const { topic, partition, why } of held) {
-        out.note(`${topic}/${partition} stays held back: ${why}`)
-      }
-      return EXIT.ok
-    })
-  },
-}
-
-function durationOf(args: Arguments): number | undefined {
-  const text = args.text('for')
-  if (text === undefined) return undefined
-  const ms = parseDuration(text)
-  if (ms === undefined || ms < 1_000)
-    throw usage(`--for: expected a time of at least a second, as 30m or 2h; got '${text}'`)
-  return ms
-}
-
 function report(
   { out }: CommandContext,
   scope: ConsumerScope,
@@ -105,11 +57,7 @@ function report(
     return EXIT.ok
   }
   const end = until === null ? 'until it is resumed' : `until ${shownTime(until) ?? ''}`
-  const what = `${nameOf(scope)} (${partitions} ${partitions === 1 ? 'partition' : 'partitions'})`
+  const what = `${nameOfScope(scope)} (${partitions} ${partitions === 1 ? 'partition' : 'partitions'})`
   out.text(dryRun ? `would pause ${what}` : `paused ${what} ${end}`)
   return EXIT.ok
-}
-
-function nameOf({ application, topic, partition }: ConsumerScope): string {
-  return [application, topic, partition].filter((part) => part !== undefined).join('/')
 }

@@ -33,6 +33,22 @@ describe('millrace consumers', () => {
       [['pause', '--app', 'app'], 2, /why\? --reason/],
       [['pause', '--app', 'app', '--reason', 'x', '--for', 'ever'], 2, /--for: expected a time/],
       [['resume', '--app', 'app', '--partition', '0'], 2, /--partition needs --topic/],
+      [
+        ['resume', '--app', 'app', '--accept-failures'],
+        2,
+        /why\? --accept-failures needs --reason/,
+      ],
+      [['resume', '--app', 'app', '--for', '2h'], 2, /it needs --accept-failures/],
+      [
+        ['resume', '--app', 'app', '--accept-failures', '--for', 'ever', '--reason', 'x'],
+        2,
+        /--for: expected a time/,
+      ],
+      [
+        ['resume', '--app', 'app', '--accept-failures', '--reason', 'x'],
+        1,
+        /the flood brake has stopped nothing there[^]*E_CONSUMER_STATE/,
+      ],
       [['seek', '--app', 'app', '--to', 'end'], 2, /which topic\?/],
       [['seek', '--app', 'app', '--topic', 'numbers'], 2, /where to\?/],
       [['seek', '--app', 'app', '--topic', 'numbers', '--to', 'start'], 2, /--to: expected/],
@@ -87,7 +103,7 @@ describe('millrace consumers pause', () => {
     assert.equal((json(resumed)['resumed'] as unknown[]).length, 1)
     const again = await run(['consumers', 'resume', '--app', 'app'])
     assert.deepEqual([again.code, again.stdout], [0, ''])
-    assert.match(again.stderr, /nothing was paused/)
+    assert.match(again.stderr, /nothing was paused or stopped/)
     assert.deepEqual(await actions(all), [
       { operator: 'ana', action: 'consumers.pause', count: 1, reason: 'a\u001b[2Jb' },
       { operator: 'bob', action: 'consumers.resume', count: 1, reason: null },

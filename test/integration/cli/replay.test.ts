@@ -25,7 +25,7 @@ async function mended(
   const { url, pool } = await testDatabase(t)
   await pool.query('create table done (n int)')
   let isMended = false
-  const app = application('search').on(
+  const app = application('search', { floodBrake: false }).on(
     counted,
     inTransaction(async ({ data }, { tx }) => {
       if (!isMended || bad(data.n)) throw permanent('the \u001b[31mindex\u001b[0m refuses it')

@@ -95,7 +95,7 @@ async function bed(
 }
 
 const storing = (deploy: Deploy): Application =>
-  application('app').on(
+  application('app', { floodBrake: false }).on(
     counted,
     inTransaction(async ({ data }, { tx }) => {
       if (deploy.bad(data.n)) throw permanent(`${data.n} is not to be counted`)
@@ -316,7 +316,7 @@ describe('a replay', () => {
       0,
       () => false,
       () =>
-        application('app')
+        application('app', { floodBrake: false })
           .on(
             strict,
             inTransaction(async ({ data }, { tx }) => {
@@ -372,7 +372,7 @@ describe('a replay', () => {
       4,
       () => false,
       () =>
-        application('app').on(
+        application('app', { floodBrake: false }).on(
           counted,
           toJob(count, ({ data }) => data),
         ),
