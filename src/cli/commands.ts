@@ -46,6 +46,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/jobs-change.ts')).jobsCancelCommand,
   },
   {
+    name: 'dlq groups',
+    summary: 'dead letters by what caused them',
+    load: async () => (await import('./commands/dlq-groups.ts')).dlqGroupsCommand,
+  },
+  {
+    name: 'dlq sample',
+    summary: 'samples of a group, and what its dead letters have in common',
+    load: async () => (await import('./commands/dlq-sample.ts')).dlqSampleCommand,
+  },
+  {
+    name: 'dlq search',
+    summary: 'dead letters by what they carry, and by what their error says',
+    load: async () => (await import('./commands/dlq-search.ts')).dlqSearchCommand,
+  },
+  {
     name: 'dlq list',
     summary: 'dead letters, newest first',
     load: async () => (await import('./commands/dlq-list.ts')).dlqListCommand,

@@ -2,32 +2,29 @@ import type { ErrorDescription } from '../errors/describe.ts'
 import type { Header } from '../events/raw-record.ts'
 import { headersFromJson } from '../log/headers-json.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import type { DeadLetterStage, Trace } from './dead-letter.ts'
+import type { Trace } from './dead-letter.ts'
+import { FILTER_SQL, filterValues, type DeadLetterFilter } from './filter.ts'
 import { throwNotFound } from './not-found.ts'
+import { takeSample, type SampleOutcome, type SampleRequest } from './sample.ts'
+import { findDeadLetters, type DeadLetterSearch, type SearchOutcome } from './search.ts'
+import type { DeadLetterStage, DeadLetterState } from './stage.ts'
+import { storedError } from './stored-error.ts'
 
-// What operators may order stands beside what they may ask.
+// What operators may ask, and order, stands beside each other.
+export type { DeadLetterFilter } from './filter.ts'
+export {
+  listDeadLetterGroups,
+  MOST_KEYS,
+  type DeadLetterGroup,
+  type DeadLetterGroups,
+  type GroupFilter,
+} from './groups.ts'
+export { parseCondition, type PayloadCondition } from './payload-path.ts'
+export { MOST_COUNTED, type SampleRequest, type SampleReason } from './sample.ts'
+export type { DeadLetterSearch } from './search.ts'
 export { discardDeadLetters, editDeadLetter, type DeadLetterEdit } from './order.ts'
 export type { DeadLetterSelection } from './selection.ts'
-
-/** What became of a dead letter. `parked`: it has failed in as many replays as were allowed. */
-export type DeadLetterState = 'open' | 'replayed' | 'discarded' | 'parked'
-
-/** Which dead letters to list. All given conditions hold at once. */
-export interface DeadLetterFilter {
-  readonly application?: string
-  readonly handler?: string
-  readonly stage?: DeadLetterStage
-  readonly topic?: string
-  readonly state?: DeadLetterState
-  /** Only those of this group. */
-  readonly fingerprint?: string
-  readonly since?: Date
-  readonly until?: Date
-  /** Only those with a lower number: the next page. */
-  readonly before?: bigint
-  /** At most this many. Default 50. Bounds 1 … 1,000. */
-  readonly limit?: number
-}
+export type { DeadLetterState } from './stage.ts'
 
 /** A dead letter in a list: everything but the bytes. */
 export interface DeadLetterSummary {
@@ -94,7 +91,7 @@ interface SummaryRow extends Record<string, unknown> {
   event_version: number | null
   job_id: string | null
   kind: string | null
-  error: ErrorDescription
+  error: unknown
   attempts: number
   code_version: string | null
   trace: Trace | null
@@ -142,24 +139,70 @@ export async function listDeadLetters(
 ): Promise<DeadLetterSummary[]> {
   const { rows } = await db.query<SummaryRow>(
     `/* millrace:dead-letter-list */ select ${SUMMARY_COLUMNS} from millrace.dead_letter
-     where ($1::text is null or application = $1) and ($2::text is null or handler = $2)
-       and ($3::text is null or stage = $3) and ($4::text is null or topic = $4)
-       and ($5::text is null or state = $5)
-       and ($6::timestamptz is null or created_at >= $6) and ($7::timestamptz is null or created_at < $7)
-       and ($8::bigint is null or id < $8) and ($10::text is null or fingerprint = $10)
-     order by dead_letter.id desc limit $9`,
-    [
-      filter.application ?? null,
-      filter.handler ?? null,
-      filter.stage ?? null,
-      filter.topic ?? null,
-      filter.state ?? null,
-      filter.since ?? null,
-      filter.until ?? null,
-      filter.before ?? null,
-      Math.min(1_000, Math.max(1, filter.limit ?? 50)),
-      filter.fingerprint ?? null,
-    ],
+     where ${FILTER_SQL}
+     order by dead_letter.id desc limit $10`,
+    [...filterValues(filter), Math.min(1_000, Math.max(1, filter.limit ?? 50))],
+  )
+  return rows.map(summary)
+}
+
+/** What a search found, newest first. */
+export interface FoundDeadLetters extends Omit<SearchOutcome, 'ids'> {
+  readonly items: readonly DeadLetterSummary[]
+}
+
+/**
+ * Dead letters by what they carry and by what their error says. Bounded pages are read and looked at here: how many, is told.
+ * @throws the signal's reason when it is aborted between two pages.
+ */
+export async function searchDeadLetters(
+  db: Queryable,
+  search: DeadLetterSearch,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<FoundDeadLetters> {
+  const { ids, ...outcome } = await findDeadLetters(db, search, options)
+  return { ...outcome, items: await summariesOf(db, ids) }
+}
+
+/** A sample of a group: what its dead letters have in common, and some of them. */
+export interface GroupSample extends Omit<SampleOutcome, 'picks'> {
+  readonly samples: readonly {
+    readonly why: SampleOutcome['picks'][number]['why']
+    /** Of value and args. */
+    readonly bytes: number
+    readonly letter: DeadLetterSummary
+  }[]
+}
+
+/**
+ * Looks at up to 1,000 dead letters of a group, spread evenly.
+ * @throws E_DLQ_NOT_FOUND when the group has none; the signal's reason when it is aborted.
+ */
+export async function sampleDeadLetters(
+  db: Queryable,
+  request: SampleRequest,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<GroupSample> {
+  const { picks, ...outcome } = await takeSample(db, request, options)
+  const letters = await summariesOf(
+    db,
+    picks.map(({ id }) => id),
+  )
+  const byId = new Map(letters.map((letter) => [letter.id, letter]))
+  const samples = picks.flatMap(({ id, why, bytes }) => {
+    const letter = byId.get(id)
+    return letter === undefined ? [] : [{ why, bytes, letter }]
+  })
+  return { ...outcome, samples }
+}
+
+/** Dead letters by number, newest first; those that are gone are left out. */
+async function summariesOf(db: Queryable, ids: readonly bigint[]): Promise<DeadLetterSummary[]> {
+  if (ids.length === 0) return []
+  const { rows } = await db.query<SummaryRow>(
+    `/* millrace:dead-letter-these */ select ${SUMMARY_COLUMNS} from millrace.dead_letter
+     where id = any ($1::bigint[]) order by dead_letter.id desc`,
+    [ids.map(String)],
   )
   return rows.map(summary)
 }
@@ -204,7 +247,7 @@ function summary(row: SummaryRow): DeadLetterSummary {
     eventVersion: row.event_version,
     jobId: row.job_id,
     kind: row.kind,
-    error: row.error,
+    error: storedError(row.error),
     fingerprint: row.fingerprint,
     attempts: row.attempts,
     codeVersion: row.code_version,

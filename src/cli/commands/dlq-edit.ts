@@ -9,7 +9,7 @@ import { EXIT } from '../exit-codes.ts'
 import { bytesToText } from '../json-values.ts'
 import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS } from '../options.ts'
 import { safeLine } from '../safe-text.ts'
-import { deadLetterId } from './dlq-list.ts'
+import { deadLetterId } from './dlq-filter.ts'
 
 /** `millrace dlq edit` */
 export const dlqEditCommand: Command = {

@@ -14,7 +14,8 @@ import { bytesToJson, bytesToText, parseLossless } from '../json-values.ts'
 import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
 import { formatFacts, type Fact } from '../sections.ts'
 import { shownTime } from '../times.ts'
-import { deadLetterId, originOf } from './dlq-list.ts'
+import { deadLetterId, NO_GROUP } from './dlq-filter.ts'
+import { originOf } from './dlq-list.ts'
 
 /** `millrace dlq get` */
 export const dlqGetCommand: Command = {
@@ -117,7 +118,7 @@ function toText(
     ['failed replays', letter.replays === 0 ? null : letter.replays],
     ['closed', shownTime(letter.closedAt)],
     ['code version', letter.codeVersion],
-    ['fingerprint', letter.fingerprint ?? '(set aside before there were fingerprints)'],
+    ['group', letter.fingerprint ?? NO_GROUP],
     ['origin', originOf(letter)],
     ['cluster', letter.cluster],
     ['producer', letter.producer],

@@ -1,7 +1,7 @@
 import { getDeadLetter, type DeadLetterSelection } from '../../dead-letter/queries.ts'
 import { usage } from '../errors.ts'
 import { TIME_OPTIONS, type Arguments, type OptionSet } from '../options.ts'
-import { deadLetterId } from './dlq-list.ts'
+import { deadLetterId, groupOf } from './dlq-filter.ts'
 
 /** What every command understands that works on many dead letters. */
 export const SELECTION_OPTIONS: OptionSet = {
@@ -43,10 +43,11 @@ export async function selectionOf(
         )
     }
   }
+  const group = args.text('group')
   const found = {
     ids: ids.length === 0 ? undefined : ids,
     from: deadLetterId(args.text('from')),
-    fingerprint: args.text('group'),
+    fingerprint: group === undefined ? undefined : groupOf(group),
     handler: args.text('handler'),
     stage: args.word('stage', ['decode', 'validate', 'prepare', 'apply', 'job']),
     topic: args.text('topic'),

@@ -1,0 +1,71 @@
+import type { DeadLetterFilter } from '../../dead-letter/queries.ts'
+import { usage } from '../errors.ts'
+import { TIME_OPTIONS, type Arguments, type OptionSet } from '../options.ts'
+
+/** How those are called that were set aside before there were fingerprints. */
+export const NO_GROUP = 'none'
+
+/** `--group` */
+export const GROUP_OPTION: OptionSet = {
+  group: {
+    type: 'string',
+    value: '<fingerprint>',
+    help: `only of this group; \`${NO_GROUP}\`: from before there were fingerprints`,
+  },
+}
+
+/** By what dead letters are chosen, but for their group. */
+export const SCOPE_OPTIONS: OptionSet = {
+  app: { type: 'string', value: '<name>', help: 'only of this application' },
+  handler: { type: 'string', value: '<name>', help: 'only of this handler' },
+  stage: {
+    type: 'string',
+    value: '<stage>',
+    help: 'only from here: decode, validate, prepare, apply, job',
+  },
+  topic: { type: 'string', value: '<topic>', help: 'only records of this topic' },
+  ...TIME_OPTIONS,
+}
+
+/** What {@link SCOPE_OPTIONS} said. */
+export function scopeOf(
+  args: Arguments,
+): Pick<DeadLetterFilter, 'application' | 'handler' | 'stage' | 'topic' | 'since' | 'until'> {
+  return given({
+    application: args.text('app'),
+    handler: args.text('handler'),
+    stage: args.word('stage', ['decode', 'validate', 'prepare', 'apply', 'job']),
+    topic: args.text('topic'),
+    since: args.time('since'),
+    until: args.time('until'),
+  })
+}
+
+/**
+ * The fingerprint that a group is named by.
+ * @throws E_CLI_USAGE
+ */
+export function groupOf(text: string): string {
+  if (text === NO_GROUP) return ''
+  if (!/^[0-9a-f]{16}$/.test(text))
+    throw usage(
+      `expected the sixteen digits of a fingerprint, or ${NO_GROUP}; got '${text}'`,
+      'millrace dlq groups',
+    )
+  return text
+}
+
+/** The number of a dead letter. @throws E_CLI_USAGE when `text` is none. */
+export function deadLetterId(text: string | undefined): bigint | undefined {
+  if (text === undefined) return undefined
+  if (!/^\d{1,18}$/.test(text))
+    throw usage(`expected the number of a dead letter, got '${text}'`, 'millrace dlq list')
+  return BigInt(text)
+}
+
+/** `found` without what was not given. */
+export function given<T extends object>(found: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(
+    Object.entries(found).filter(([, value]) => value !== undefined),
+  ) as never
+}
