@@ -292,8 +292,10 @@ async function createTopics(log: Log, options: StartOptions): Promise<void> {
   const partitions = options.partitions ?? 6
   const named = options.topics ?? {}
   for (const [name, topic] of Object.entries(named)) await log.createTopic(name, topic)
+  // Those of other programs are theirs to make, and perhaps need other numbers of partitions.
+  const others = new Set((options.run ?? []).flatMap((one) => one.options.deadLetterTopics))
   for (const name of new Set((options.run ?? []).flatMap(({ topics }) => topics))) {
-    if (named[name] === undefined && (await log.topic(name)) === undefined)
+    if (!others.has(name) && named[name] === undefined && (await log.topic(name)) === undefined)
       await log.createTopic(name, { partitions })
   }
 }

@@ -63,6 +63,12 @@ export interface ApplicationOptions {
   readonly maxValueBytes?: number
   /** Deepest nesting that is decoded. Default 128. */
   readonly maxDepth?: number
+  /**
+   * Topics into which other programs set records aside: Spring Kafka, Kafka Connect, Karafka. Each of their records becomes a
+   * dead letter of this application, with origin, error and attempts as its headers say, to be looked at here; nothing
+   * of the record is lost where they say nothing. They are read from `start` on and never made. Default none.
+   */
+  readonly deadLetterTopics?: readonly string[]
 }
 
 /** The options with their defaults filled in. */
@@ -78,6 +84,7 @@ export interface ResolvedApplicationOptions {
   readonly floodBrake: Required<FloodBrake> | false
   readonly maxValueBytes: number | undefined
   readonly maxDepth: number | undefined
+  readonly deadLetterTopics: readonly string[]
 }
 
 /** One handler of an application. */
@@ -135,7 +142,12 @@ function build(
     name,
     options,
     registrations,
-    topics: [...new Set(registrations.map(({ definition }) => definition.topic))],
+    topics: [
+      ...new Set([
+        ...registrations.map(({ definition }) => definition.topic),
+        ...options.deadLetterTopics,
+      ]),
+    ],
     on<D extends Definition>(
       definition: D,
       handler: HandlerDefinition<EventOf<D>>,
@@ -160,6 +172,12 @@ function build(
         'name',
         `a name that no other handler of ${definition.type} has; pass { name } to tell them apart`,
         handlerName,
+      )
+      problems.expect(
+        !options.deadLetterTopics.includes(definition.topic),
+        'definition',
+        'one of a topic that is not among deadLetterTopics',
+        definition.topic,
       )
       problems.throwIfAny()
       return build(name, options, [
@@ -196,6 +214,7 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     floodBrake: o.floodBrake === false ? false : { ...FLOOD_BRAKE, ...o.floodBrake },
     maxValueBytes: o.maxValueBytes,
     maxDepth: o.maxDepth,
+    deadLetterTopics: o.deadLetterTopics ?? [],
   }
   const problems = new Problems(`application '${name}'`)
   const whole = (option: keyof ApplicationOptions, min: number, max: number): void => {
@@ -227,6 +246,12 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     resolved.backlog.resumeAt,
   )
   checkFloodBrake(problems, o.floodBrake, resolved)
+  problems.expect(
+    Array.isArray(resolved.deadLetterTopics) && resolved.deadLetterTopics.every(isTopicName),
+    'deadLetterTopics',
+    'names of topics',
+    o.deadLetterTopics,
+  )
   problems.expect(
     isStart(resolved.start),
     'start',
@@ -270,6 +295,10 @@ function checkFloodBrake(
     `at most the larger of batchRecords and floodBrake.windowRecords, ${most}: more are never looked at`,
     atLeast,
   )
+}
+
+function isTopicName(name: unknown): boolean {
+  return typeof name === 'string' && /^[a-zA-Z0-9._-]{1,249}$/.test(name)
 }
 
 function isStart(start: unknown): boolean {

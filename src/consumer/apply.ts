@@ -6,13 +6,10 @@ import type { NewDeadLetter } from '../dead-letter/dead-letter.ts'
 import { describeError, type ErrorDescription } from '../errors/describe.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import type { BatchScope } from './batch-environment.ts'
+import { factsOf, traceOf, type EventFacts } from './event-facts.ts'
 import { isSkip, type PreparedRecord } from './handler.ts'
 import type { BoundHandler, Item, Step } from './step.ts'
-
-type EventFacts = NewDeadLetter['event'] & {
-  readonly correlationId?: string
-  readonly traceparent?: string | null
-}
+import { takeIn } from './take-in.ts'
 
 /** A record that failed for good for a handler; `*`: it could not be read, so for all of them. */
 export interface FailedRecord {
@@ -33,6 +30,8 @@ export interface Applied {
   readonly filteredBy: Readonly<Record<string, number>>
   /** In the order of the records. */
   readonly failed: readonly FailedRecord[]
+  /** What other programs had set aside. */
+  readonly taken: readonly NewDeadLetter[]
 }
 
 /**
@@ -49,6 +48,7 @@ export async function applyItems(
 ): Promise<Applied> {
   const { core, options } = env
   const failed: FailedRecord[] = []
+  const taken: NewDeadLetter[] = []
   const filteredBy = new Map<string, number>()
   const batched = new Map<BoundHandler, PreparedRecord<Step['event'], unknown>[]>()
   const tally = { done: 0, jobs: 0 }
@@ -62,6 +62,7 @@ export async function applyItems(
 
   for (const item of items) {
     const { filtered, rejected } = item
+    if (item.taken !== undefined) taken.push(takeIn(env, item, item.taken))
     if (filtered !== undefined) filter(filtered)
     if (rejected !== undefined) {
       failed.push({ item, handler: '*', ...rejected, attempts: 1, event: factsOf(rejected) })
@@ -106,6 +107,7 @@ export async function applyItems(
     filtered: [...filteredBy.values()].reduce((sum, n) => sum + n, 0),
     filteredBy: Object.fromEntries(filteredBy),
     failed,
+    taken,
   }
 }
 
@@ -138,21 +140,6 @@ export function deadLetterOf(
     error: describeFailure({ stage, error }),
     attempts,
     codeVersion,
-    trace: {
-      ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
-      ...(event.id === undefined ? {} : { causationId: event.id }),
-      ...(event.traceparent == null ? {} : { traceparent: event.traceparent }),
-    },
-  }
-}
-
-function factsOf(rejected: NonNullable<Item['rejected']>): EventFacts {
-  const { eventId, eventType, eventVersion, correlationId, traceparent } = rejected
-  return {
-    ...(eventId === undefined ? {} : { id: eventId }),
-    ...(eventType === undefined ? {} : { type: eventType }),
-    ...(eventVersion === undefined ? {} : { version: eventVersion }),
-    ...(correlationId === undefined ? {} : { correlationId }),
-    ...(traceparent === undefined ? {} : { traceparent }),
+    trace: traceOf(event),
   }
 }

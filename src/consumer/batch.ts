@@ -18,7 +18,15 @@ import { hashOf } from './record-hash.ts'
 import { settleItems, type CommitRange, type ItemRange } from './settle.ts'
 import type { Item } from './step.ts'
 
-const NOTHING: Applied = { records: 0, done: 0, jobs: 0, filtered: 0, filteredBy: {}, failed: [] }
+const NOTHING: Applied = {
+  records: 0,
+  done: 0,
+  jobs: 0,
+  filtered: 0,
+  filteredBy: {},
+  failed: [],
+  taken: [],
+}
 
 /**
  * Takes the records of one read of a partition to their dispositions.
@@ -104,17 +112,15 @@ export class Batch {
       pool,
       core,
       async (tx) => {
-        const { failed, ...tally } = await apply(tx, items)
-        await writeDeadLetters(
-          tx,
-          failed.map((one) => deadLetterOf(env, one)),
-        )
+        const { failed, taken, ...tally } = await apply(tx, items)
+        const letters = [...failed.map((one) => deadLetterOf(env, one)), ...taken]
+        await writeDeadLetters(tx, letters)
         const last = items.at(-1)?.record
         const disposition: BatchDisposition = {
           first,
           next: end,
           ...tally,
-          deadLettered: failed.length,
+          deadLettered: letters.length,
           lastOffset: last?.offset ?? null,
           lastHash: last === undefined ? null : hashOf(last),
         }

@@ -1,5 +1,6 @@
 import { TimeoutReason } from '../core/abort.ts'
 import { within } from '../core/within.ts'
+import { readForeignDeadLetter } from '../dead-letter/foreign.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
@@ -17,8 +18,10 @@ export async function toItem(
   generation: number,
 ): Promise<Item> {
   const { env, signal } = scope
-  const decoded = await decodeWithin(scope, record)
   const none = { record, generation, steps: [], filtered: undefined, rejected: undefined }
+  if (env.options.deadLetterTopics.includes(record.topic))
+    return { ...none, taken: readForeignDeadLetter(record) }
+  const decoded = await decodeWithin(scope, record)
   switch (decoded.kind) {
     case 'filtered':
       return { ...none, filtered: decoded.reason }

@@ -5,6 +5,7 @@ import type { RejectedRecord } from '../events/decode.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { DeadLetterStage } from '../dead-letter/dead-letter.ts'
+import type { ForeignDeadLetter } from '../dead-letter/foreign.ts'
 import type { RecordContext, RecordHandler, Skip } from './handler.ts'
 
 type Event = ReceivedEvent<string, unknown>
@@ -37,6 +38,8 @@ export interface Item {
   readonly filtered: string | undefined
   /** Why it cannot be read, if it cannot. */
   readonly rejected: RejectedRecord | undefined
+  /** What another program says that has set it aside, where it stands in such a topic. */
+  readonly taken?: ForeignDeadLetter
 }
 
 /** What a handler is told; its signal and logger are only made for handlers that ask. */

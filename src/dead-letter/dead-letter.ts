@@ -11,7 +11,8 @@ export type { DeadLetterStage } from './stage.ts'
 /** Where in the log a record stands. */
 export interface RecordOrigin {
   readonly topic: string
-  readonly topicId: string
+  /** Null: another program says where it was, and knows topics by their names only. */
+  readonly topicId: string | null
   readonly partition: number
   readonly offset: bigint
   /** Of the position that read it; grows when records are read again on purpose. */
@@ -23,6 +24,17 @@ export interface Trace {
   readonly correlationId?: string
   readonly causationId?: string
   readonly traceparent?: string
+  /** The record of a dead-letter topic of another program that this was made of. */
+  readonly takenFrom?: TakenFrom
+}
+
+/** Where a record stands in a dead-letter topic of another program. */
+export interface TakenFrom {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  /** Digits: JSON has no whole numbers of that size. */
+  readonly offset: string
 }
 
 /** A dead letter to be written. */

@@ -341,25 +341,29 @@ const NOT_TRIED =
 const GONE =
   'the job is not in the history any more, or in a state without a way back; its args are kept here: insert a new one'
 
+const UNKNOWN_ORIGIN =
+  'another program set this record aside and does not say of which topic it was, so nobody knows who is to handle it'
+
 /** A dead letter as an item of a batch, for the handlers that it concerns. */
 async function itemOf(scope: BatchScope, letter: LetterToReplay): Promise<Item> {
   const { topic, topicId, partition, offset, timestamp, key, value, headers } = letter
   const record = { topic, topicId, partition, offset, timestamp, key, value, headers }
   const item = await toItem(scope, record, letter.generation)
+  if (item.taken !== undefined) return rejected(item, UNKNOWN_ORIGIN)
   if (item.rejected !== undefined || letter.handler === '*') return item
   const steps = item.steps.filter(({ handler }) => handler.name === letter.handler)
   if (steps.length > 0) return { ...item, steps }
-  const error = new MillraceError(
-    'E_EVENT_INVALID',
+  return rejected(
+    item,
     `the code that is deployed now has no handler '${letter.handler}' for this record; deploy one of that name, or discard the dead letter`,
-    { details: { handler: letter.handler } },
   )
-  return {
-    ...item,
-    steps,
-    filtered: undefined,
-    rejected: { kind: 'rejected', stage: 'validate', error },
-  }
+}
+
+function rejected(item: Item, why: string): Item {
+  const error = new MillraceError('E_EVENT_INVALID', why)
+  const { record, generation } = item
+  const said = { kind: 'rejected', stage: 'validate', error } as const
+  return { record, generation, steps: [], filtered: undefined, rejected: said }
 }
 
 function outcomeOf(

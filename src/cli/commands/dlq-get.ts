@@ -123,6 +123,7 @@ function toText(
     ['cluster', letter.cluster],
     ['producer', letter.producer],
     ['topic id', letter.topicId],
+    ['taken from', takenFrom(letter)],
     ['generation', letter.generation],
     ['record time', shownTime(letter.recordTimestamp)],
     ['event', eventOf(letter)],
@@ -158,6 +159,10 @@ function toText(
     ),
   ]
   return formatFacts(facts)
+}
+
+function takenFrom({ trace: { takenFrom: place } }: DeadLetter): string | null {
+  return place === undefined ? null : `${place.topic}/${place.partition}@${place.offset}`
 }
 
 function eventOf({ eventType, eventVersion }: DeadLetter): string | null {
