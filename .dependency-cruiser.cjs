@@ -30,7 +30,16 @@ const jobsSide = ['jobs', 'worker', 'upkeep']
 const surfaces = ['testing', 'cli', 'web']
 
 const below = [...floor, ...edge, ...shared]
-const rooms = [...below, ...eventsSide, ...jobsSide, 'bridge', 'app', ...surfaces]
+const rooms = [
+  ...below,
+  ...eventsSide,
+  ...jobsSide,
+  'bridge',
+  'alerts',
+  'metrics',
+  'app',
+  ...surfaces,
+]
 
 const inRooms = (names) => `^src/(${names.join('|')})/`
 
@@ -49,7 +58,7 @@ module.exports = {
     ...oneWay([...floor, ...edge, ...shared], []),
     ...oneWay(eventsSide, below),
     ...oneWay(jobsSide, below),
-    ...oneWay(['bridge', 'app'], [...below, ...eventsSide, ...jobsSide]),
+    ...oneWay(['bridge', 'alerts', 'metrics', 'app'], [...below, ...eventsSide, ...jobsSide]),
     ...surfaces.map((surface) => ({
       name: `${surface}-is-a-surface`,
       comment: `src/${surface} may import app, core, errors, index entries and each room's queries.ts`,

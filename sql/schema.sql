@@ -10,6 +10,17 @@ table millrace.accepted_failure
   constraint accepted_failure_pkey PRIMARY KEY (application, fingerprint)
   CREATE UNIQUE INDEX accepted_failure_pkey ON millrace.accepted_failure USING btree (application, fingerprint)
 
+table millrace.alert_delivery
+  one boolean not null default true
+  since timestamp with time zone not null default (clock_timestamp() - '01:00:00'::interval)
+  attempts integer not null default 0
+  next_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  trouble text
+  last_told_at timestamp with time zone
+  constraint alert_delivery_one_check CHECK (one)
+  constraint alert_delivery_pkey PRIMARY KEY (one)
+  CREATE UNIQUE INDEX alert_delivery_pkey ON millrace.alert_delivery USING btree (one)
+
 table millrace.batch
   application text not null
   topic_id uuid not null
@@ -81,7 +92,9 @@ table millrace.dead_letter
   constraint dead_letter_stage_check CHECK ((stage = ANY (ARRAY['decode'::text, 'validate'::text, 'prepare'::text, 'apply'::text, 'job'::text])))
   constraint dead_letter_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'discarded'::text, 'parked'::text])))
   CREATE INDEX dead_letter_group ON millrace.dead_letter USING btree (state, fingerprint, id)
-  CREATE INDEX dead_letter_open ON millrace.dead_letter USING btree (application, id) WHERE (state = 'open'::text)
+  CREATE INDEX dead_letter_open ON millrace.dead_letter USING btree (COALESCE(application, ''::text), created_at) WHERE (state = 'open'::text)
+  CREATE INDEX dead_letter_open_group ON millrace.dead_letter USING btree (COALESCE(application, ''::text), fingerprint, created_at) WHERE (state = 'open'::text)
+  CREATE INDEX dead_letter_replayable ON millrace.dead_letter USING btree (application, id) WHERE (state = 'open'::text)
   CREATE UNIQUE INDEX dead_letter_job ON millrace.dead_letter USING btree (job_id) WHERE (job_id IS NOT NULL)
   CREATE UNIQUE INDEX dead_letter_pkey ON millrace.dead_letter USING btree (id)
   CREATE UNIQUE INDEX dead_letter_record ON millrace.dead_letter USING btree (application, handler, topic_id, partition, "offset", generation) WHERE (job_id IS NULL)
@@ -96,6 +109,37 @@ table millrace.dead_letter_edit
   constraint dead_letter_edit_dead_letter_id_fkey FOREIGN KEY (dead_letter_id) REFERENCES millrace.dead_letter(id) ON DELETE CASCADE
   constraint dead_letter_edit_pkey PRIMARY KEY (dead_letter_id, revision)
   CREATE UNIQUE INDEX dead_letter_edit_pkey ON millrace.dead_letter_edit USING btree (dead_letter_id, revision)
+
+table millrace.fingerprint
+  application text not null
+  fingerprint text not null
+  open bigint not null
+  dead_lettered bigint not null
+  first_seen_at timestamp with time zone not null
+  last_seen_at timestamp with time zone not null
+  example bigint not null
+  alert_id uuid not null default gen_random_uuid()
+  told_at timestamp with time zone
+  constraint fingerprint_pkey PRIMARY KEY (application, fingerprint)
+  CREATE INDEX fingerprint_open ON millrace.fingerprint USING btree (open) WHERE (open <> 0)
+  CREATE INDEX fingerprint_untold ON millrace.fingerprint USING btree (first_seen_at) WHERE (told_at IS NULL)
+  CREATE UNIQUE INDEX fingerprint_pkey ON millrace.fingerprint USING btree (application, fingerprint)
+
+table millrace.fingerprint_delta with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000)
+  application text not null
+  fingerprint text not null
+  open bigint not null
+  dead_lettered bigint not null
+  example bigint not null
+  at timestamp with time zone not null default clock_timestamp()
+
+table millrace.fingerprint_minute
+  minute timestamp with time zone not null
+  application text not null
+  fingerprint text not null
+  dead_lettered bigint not null
+  constraint fingerprint_minute_pkey PRIMARY KEY (minute, application, fingerprint)
+  CREATE UNIQUE INDEX fingerprint_minute_pkey ON millrace.fingerprint_minute USING btree (minute, application, fingerprint)
 
 table millrace.gap
   id bigint not null generated always as identity
@@ -394,6 +438,38 @@ sequence millrace.outbox_layout as bigint start 0 cache 1
 sequence millrace.outbox_offset as bigint start 1 cache 1
 sequence millrace.outbox_segment as bigint start 0 cache 1
 sequence millrace.replay_id_seq as bigint start 1 cache 1
+
+CREATE OR REPLACE FUNCTION millrace.dead_letter_written()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if TG_OP = 'INSERT' then
+    insert into millrace.fingerprint_delta (application, fingerprint, open, dead_lettered, example)
+    select coalesce(w.application, ''), w.fingerprint, count(*), count(*), min(w.id)
+    from written w where w.state = 'open' group by 1, 2;
+  elsif TG_OP = 'DELETE' then
+    insert into millrace.fingerprint_delta (application, fingerprint, open, dead_lettered, example)
+    select coalesce(u.application, ''), u.fingerprint, -count(*), 0, min(u.id)
+    from unwritten u where u.state = 'open' group by 1, 2;
+  else
+    insert into millrace.fingerprint_delta (application, fingerprint, open, dead_lettered, example)
+    select c.application, c.fingerprint, sum(c.open), count(*) filter (where c.open > 0), min(c.id)
+    from (
+      select coalesce(w.application, '') as application, w.fingerprint, w.id, 1 as open
+      from written w join unwritten u on u.id = w.id
+      where w.state = 'open'
+        and (u.state, u.application, u.fingerprint) is distinct from (w.state, w.application, w.fingerprint)
+      union all
+      select coalesce(u.application, ''), u.fingerprint, u.id, -1
+      from unwritten u join written w on u.id = w.id
+      where u.state = 'open'
+        and (u.state, u.application, u.fingerprint) is distinct from (w.state, w.application, w.fingerprint)
+    ) c
+    group by 1, 2;
+  end if;
+  return null;
+end $function$;
 
 CREATE OR REPLACE FUNCTION millrace.ensure_days(parent text, ahead integer)
  RETURNS void

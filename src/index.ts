@@ -19,6 +19,7 @@ export { defineConfig, type MillraceConfig } from './app/config.ts'
 export type { StartOptions } from './app/options.ts'
 export { start, type Millrace, type Within } from './app/start.ts'
 export type { Summary } from './app/summary.ts'
+export type { DeadLetterGroup } from './counts/dead-letter-groups.ts'
 export {
   application,
   type Application,
@@ -74,4 +75,7 @@ export type {
   Topic,
 } from './log/port.ts'
 export { tableLog } from './log/table-log.ts'
+export type { AlertMessage } from './alerts/alerts.ts'
+export type { AlertOptions } from './alerts/webhook.ts'
+export type { MetricsOptions } from './metrics/endpoint.ts'
 export { jsonLogger, type JsonLoggerOptions, type LogLevel } from './telemetry/json-logger.ts'

@@ -10,7 +10,7 @@ alter table millrace.dead_letter
   add column closed_at timestamptz,
   drop constraint dead_letter_state_check,
   add constraint dead_letter_state_check check (state in ('open', 'replayed', 'discarded', 'parked'));
-create index dead_letter_open on millrace.dead_letter (application, id) where state = 'open';
+create index dead_letter_replayable on millrace.dead_letter (application, id) where state = 'open';
 
 create table millrace.dead_letter_edit (
   dead_letter_id bigint      not null references millrace.dead_letter on delete cascade,

@@ -1,9 +1,11 @@
+import type { AlertOptions } from '../alerts/webhook.ts'
 import type { Application } from '../consumer/application.ts'
 import type { Core } from '../core/core.ts'
 import type { Logger } from '../core/logger.ts'
 import { Problems, isWhole } from '../errors/config.ts'
 import type { AnyJobDefinition } from '../jobs/job.ts'
 import type { LogFactory } from '../log/factory.ts'
+import type { MetricsOptions } from '../metrics/endpoint.ts'
 import type { Pool } from '../postgres/pool.ts'
 
 /** Options of `start`. */
@@ -54,6 +56,16 @@ export interface StartOptions {
   readonly heartbeatMs?: number
   /** How long `stop` lets running jobs finish, in milliseconds. Default 10,000. Bounds 0 … 3,600,000. */
   readonly stopMs?: number
+  /**
+   * Serve the figures of the whole installation at `/metrics`, for Prometheus, with `/livez` and `/readyz` beside them. Default:
+   * no port is opened. Every process that serves them tells the same.
+   */
+  readonly metrics?: MetricsOptions
+  /**
+   * Who is to be told of failures never seen before: once per application and fingerprint, at least; several at once in one
+   * message. The process that does the upkeep tells it, so give it to all that may. Default: nobody.
+   */
+  readonly alerts?: AlertOptions
   /** Where the log lines go. Default: nowhere. */
   readonly logger?: Logger
   /** Time, chance and ids; for tests. */
@@ -85,6 +97,22 @@ export function checkStartOptions(options: StartOptions): void {
   whole('historyDays', 1, 3_650)
   whole('stopMs', 0, 3_600_000)
   whole('outboxShards', 1, 16)
+  if (options.metrics !== undefined) {
+    const { port, host } = options.metrics
+    problems.expect(
+      isWhole(port, 0, 65_535),
+      'metrics.port',
+      'a whole number from 0 to 65535',
+      port,
+    )
+    problems.expect(
+      host === undefined || (typeof host === 'string' && host.trim() !== ''),
+      'metrics.host',
+      'an address to listen on',
+      host,
+    )
+  }
+  if (options.alerts !== undefined) checkAlerts(options.alerts, problems)
   for (const [name, { partitions }] of Object.entries(options.topics ?? {})) {
     problems.expect(
       isWhole(partitions, 1, 1_024),
@@ -111,4 +139,36 @@ export function checkStartOptions(options: StartOptions): void {
     names,
   )
   problems.throwIfAny()
+}
+
+/** Says nothing of what is wrong with an address or a header: both may be secret. */
+function checkAlerts({ webhook, headers, timeoutMs }: AlertOptions, problems: Problems): void {
+  const url = typeof webhook === 'string' ? URL.parse(webhook) : null
+  problems.expect(
+    url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '',
+    'alerts.webhook',
+    'a URL that begins with https:// or http://, without user and password',
+    typeof webhook === 'string' ? 'another text' : typeof webhook,
+  )
+  problems.expect(
+    headers === undefined || areHeaders(headers),
+    'alerts.headers',
+    'names and values that HTTP can carry',
+    'others',
+  )
+  problems.expect(
+    timeoutMs === undefined || isWhole(timeoutMs, 100, 60_000),
+    'alerts.timeoutMs',
+    'a whole number from 100 to 60000',
+    timeoutMs,
+  )
+}
+
+function areHeaders(headers: Readonly<Record<string, string>>): boolean {
+  try {
+    return [...new Headers(headers)].length >= 0
+  } catch {
+    // It names the value; that is nobody's business.
+    return false
+  }
 }

@@ -1,3 +1,4 @@
+import { tellNewFingerprints } from '../alerts/alerts.ts'
 import { discardedJobsToDeadLetters } from '../bridge/discarded-jobs.ts'
 import {
   millraceTransaction,
@@ -19,6 +20,8 @@ import { JobWaker } from '../jobs/wake.ts'
 import type { Log } from '../log/port.ts'
 import { isRelayLog } from '../log/relay-port.ts'
 import { tableLog } from '../log/table-log.ts'
+import { Collector } from '../metrics/collector.ts'
+import { MetricsEndpoint } from '../metrics/endpoint.ts'
 import { Relay } from '../outbox/relay.ts'
 import { setShardCount } from '../outbox/shards.ts'
 import {
@@ -55,6 +58,8 @@ export interface Millrace {
   readonly processId: string
   /** Whether wake-ups arrive; `false`: everything goes on by polling. */
   readonly listening: boolean
+  /** Where Prometheus finds `/metrics`, if this process serves it. Null: it does not. */
+  readonly metricsUrl: string | null
   /**
    * Runs `action` in a transaction; what it publishes and inserts is committed with its statements, or not at all.
    * @throws E_DB_UNKNOWN_COMMIT when the connection broke at COMMIT and the outcome cannot be found out.
@@ -193,6 +198,7 @@ async function run(
       heartbeat,
       waker,
       hooks: { onFinished },
+      ...(options.alerts === undefined ? {} : { duties: [tellNewFingerprints(options.alerts)] }),
       // A leader that dies is to be replaced no later than what it would rescue.
       leaseMs: Math.max(300, Math.min(10_000, heartbeat.takeOverMs)),
       ...given('historyDays'),
@@ -235,6 +241,18 @@ async function run(
   })
   replayer.start()
   undo.push(() => replayer.stop())
+  let endpoint: MetricsEndpoint | undefined
+  if (options.metrics !== undefined) {
+    endpoint = new MetricsEndpoint({
+      core,
+      ...options.metrics,
+      collector: new Collector({ core, pool, log }),
+      ready: () => heartbeat.alive,
+    })
+    const serving = endpoint
+    undo.push(() => serving.stop())
+    await serving.start()
+  }
   const consumer = new Consumer({ ...env, heartbeat, listener, applications, codeVersion })
   undo.push(() => consumer.stop({ now }))
   await consumer.start()
@@ -258,6 +276,9 @@ async function run(
     },
     get listening() {
       return listener.listening
+    },
+    get metricsUrl() {
+      return endpoint?.url ?? null
     },
     transaction: (action) =>
       transaction(pool, core, (tx) => action(millraceTransaction(env, tx, {}))),

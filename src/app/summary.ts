@@ -1,4 +1,9 @@
 import { METRICS, readCounts } from '../counts/counts.ts'
+import {
+  readDeadLetterGroups,
+  readOpenDeadLetters,
+  type DeadLetterGroup,
+} from '../counts/dead-letter-groups.ts'
 import type { Core } from '../core/core.ts'
 import { listConsumers, type ConsumerSummary } from '../consumer/queries.ts'
 import type { Log } from '../log/port.ts'
@@ -15,7 +20,16 @@ export interface Summary {
   readonly filtered: number
   readonly jobsCompleted: number
   readonly attemptsFailed: number
+  /** Dead letters written, in all. */
   readonly deadLetters: number
+  /** Those that are open now. */
+  readonly deadLettersOpen: number
+  /** Those that became open within the last hour, to the minute. */
+  readonly deadLettersLastHour: number
+  /** How long the oldest open one has been one, in milliseconds. Null: none is open. */
+  readonly deadLetterAgeMs: number | null
+  /** The applications and fingerprints with most open ones, most first; at most 10. */
+  readonly deadLetterGroups: readonly DeadLetterGroup[]
   /** Jobs not finished. */
   readonly backlog: number
   /** Records not yet read, over all applications. `null`: the log cannot say just now. */
@@ -28,11 +42,16 @@ export interface Summary {
   readonly outboxHalted: number
 }
 
+/** Groups of dead letters in a summary. */
+const GROUPS = 10
+
 /** The summary as of now. */
 export async function summarize(core: Core, db: Queryable, log: Log): Promise<Summary> {
   const counts = await readCounts(db)
   const consumers = await listConsumers(db, log)
   const outbox = await summarizeOutbox(db)
+  const open = await readOpenDeadLetters(db)
+  const ages = open.flatMap(({ oldestAgeMs }) => oldestAgeMs ?? [])
   const sum = (...metrics: readonly string[]): number =>
     counts.reduce(
       (total, { metric, value }) => (metrics.includes(metric) ? total + value : total),
@@ -46,6 +65,10 @@ export async function summarize(core: Core, db: Queryable, log: Log): Promise<Su
     jobsCompleted: sum(METRICS.jobsCompleted),
     attemptsFailed: sum(METRICS.attemptsFailed),
     deadLetters: sum(METRICS.deadLetters),
+    deadLettersOpen: open.reduce((total, one) => total + one.open, 0),
+    deadLettersLastHour: open.reduce((total, { lastHour }) => total + lastHour, 0),
+    deadLetterAgeMs: ages.length === 0 ? null : Math.max(...ages),
+    deadLetterGroups: await readDeadLetterGroups(db, GROUPS),
     backlog: sum(METRICS.jobsUnfinished),
     lag: lagOf(consumers),
     outbox: sum(METRICS.outboxWaiting),

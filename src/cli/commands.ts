@@ -161,6 +161,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/events-publish.ts')).eventsPublishCommand,
   },
   {
+    name: 'audit list',
+    summary: 'what operators did, newest first',
+    load: async () => (await import('./commands/audit-list.ts')).auditListCommand,
+  },
+  {
     name: 'doctor',
     summary: 'check database, migrations, partitions and processes, with a fix for each',
     load: async () => (await import('./commands/doctor.ts')).doctorCommand,

@@ -65,8 +65,11 @@ export interface ConsumerFilter {
   readonly application?: string | undefined
   readonly topic?: string | undefined
   readonly partition?: number | undefined
-  /** Whether to read the next record of each that is behind, for its age: a read per partition. Default false. */
-  readonly lagTimes?: boolean
+  /**
+   * Whether to read the next record of each that is behind, for its age: a read per partition. A number: of so many, those
+   * that are furthest behind. Default false.
+   */
+  readonly lagTimes?: boolean | number
 }
 
 interface Row extends Record<string, unknown> {
@@ -153,7 +156,9 @@ export async function listConsumers(
     }
   })
   const now = rows[0]?.now
-  return filter.lagTimes === true && now !== undefined ? withLagTimes(log, found, now) : found
+  const { lagTimes = false } = filter
+  if (lagTimes === false || now === undefined) return found
+  return withLagTimes(log, found, now, lagTimes === true ? found.length : lagTimes)
 }
 
 /** Id of the topic that has a name now; null: the log does not answer. */
@@ -187,9 +192,13 @@ async function withLagTimes(
   log: Log,
   consumers: readonly ConsumerSummary[],
   now: Date,
+  most: number,
 ): Promise<ConsumerSummary[]> {
   const ages = new Map<ConsumerSummary, number | null>()
-  const behind = consumers.filter(({ lag }) => lag !== null && lag > 0n)
+  const behind = consumers
+    .filter(({ lag }) => lag !== null && lag > 0n)
+    .toSorted((a, b) => Number((b.lag ?? 0n) - (a.lag ?? 0n)))
+    .slice(0, most)
   for (let at = 0; at < behind.length; at += PER_READ) {
     const some = behind.slice(at, at + PER_READ)
     const results = await log.read(

@@ -14,17 +14,20 @@ export interface OperatorAction extends OrderedBy {
   readonly action: string
   /** What was asked for. bigints become texts. */
   readonly filter: unknown
-  /** How many partitions or jobs were changed. */
+  /** How many partitions, jobs or records were changed. */
   readonly count: number
   /** What became of each, where that is more than the number. bigints become texts. */
   readonly detail?: unknown
 }
 
-/** Writes down what an operator did, in the transaction that does it: one is not there without the other. */
-export async function noteAction(tx: Queryable, done: OperatorAction): Promise<void> {
-  await tx.query(
+/**
+ * Writes down what an operator did, in the transaction that does it: one is not there without the other. Gives the number
+ * it has in the audit.
+ */
+export async function noteAction(tx: Queryable, done: OperatorAction): Promise<bigint> {
+  const { rows } = await tx.query<{ id: string }>(
     `/* millrace:operator-action */ insert into millrace.operator_action (operator, action, filter, count, reason, detail)
-     values ($1, $2, $3, $4, $5, $6)`,
+     values ($1, $2, $3, $4, $5, $6) returning id::text`,
     [
       done.user,
       done.action,
@@ -33,6 +36,22 @@ export async function noteAction(tx: Queryable, done: OperatorAction): Promise<v
       done.reason ?? null,
       done.detail === undefined ? null : toJson(done.detail),
     ],
+  )
+  return BigInt(rows[0]?.id ?? 0)
+}
+
+/**
+ * Adds what became of an action that was written down before it was begun, because it happens outside of the database and
+ * must not happen without a trace.
+ */
+export async function noteOutcome(
+  db: Queryable,
+  id: bigint,
+  { count, detail }: Pick<OperatorAction, 'count' | 'detail'>,
+): Promise<void> {
+  await db.query(
+    `/* millrace:operator-outcome */ update millrace.operator_action set count = $2, detail = $3 where id = $1`,
+    [id, count, detail === undefined ? null : toJson(detail)],
   )
 }
 

@@ -1,6 +1,6 @@
 /**
  * Every error code that millrace throws, with what it means and what to do next. Codes are stable: they may be
- * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, DLQ, REPLAY, CLI.
+ * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, METRICS, DLQ, REPLAY, CLI.
  */
 export const ERROR_CODES = {
   E_CONFIG_INVALID: 'Options are wrong; all problems are listed. Correct them and start again.',
@@ -50,6 +50,8 @@ export const ERROR_CODES = {
   E_DB_VERSION: 'PostgreSQL is older than 15. Upgrade it.',
   E_OUTBOX_STATE:
     'The shard of the outbox is not stopped, or for another reason than it was. See `millrace outbox status`.',
+  E_METRICS_LISTEN:
+    'The address for /metrics cannot be listened on. Choose another port, or 0 for a free one.',
   E_DLQ_NOT_FOUND: 'There is no dead letter with that number.',
   E_DLQ_STATE:
     'The dead letter is in a state in which this cannot be done to it. See `millrace dlq get`.',

@@ -13,6 +13,8 @@ const BATCH = 5_000
 const LOCK_MS = 500
 /** How long a dead process stays visible after its heartbeat has run out. */
 const DEAD_PROCESS_HOURS = 1
+/** How long the minutes stay of which the rate of dead letters is made: an hour, and what a slow clock may be behind. */
+const RATE_MINUTES = 70
 
 /** Makes the days to come, three ahead, so that a day without a leader does no harm. */
 export const ensureDays: Duty = {
@@ -21,7 +23,7 @@ export const ensureDays: Duty = {
   run: (parts) => ensureHistoryDays(parts),
 }
 
-/** Drops the days of history and attempts that are over, and deletes old batches and processes long dead. */
+/** Drops the days of history and attempts that are over, and deletes old batches, processes long dead and minutes of the rate. */
 export const prune: Duty = {
   name: 'prune',
   intervalMs: 60_000,
@@ -31,6 +33,7 @@ export const prune: Duty = {
     }
     await deleteInBatches(parts.pool, signal, BATCHES_SQL, [parts.historyDays, BATCH])
     await deleteInBatches(parts.pool, signal, PROCESSES_SQL, [DEAD_PROCESS_HOURS, BATCH])
+    await deleteInBatches(parts.pool, signal, MINUTES_SQL, [RATE_MINUTES, BATCH])
   },
 }
 
@@ -68,6 +71,10 @@ const PROCESSES_SQL = `/* millrace:prune-processes */ delete from millrace.proce
       and not exists (select from millrace.position o where o.owner = d.id)
     limit $2))
   and p.expires_at < clock_timestamp()`
+
+const MINUTES_SQL = `/* millrace:prune-minutes */ delete from millrace.fingerprint_minute where ctid = any (array(
+    select ctid from millrace.fingerprint_minute
+    where minute < (select clock_timestamp()) - $1 * interval '1 minute' limit $2))`
 
 async function deleteInBatches(
   pool: Pool,

@@ -22,6 +22,8 @@ export interface UpkeepOptions {
   readonly waker: JobWaker
   /** Told of jobs that a crash discards or that end while nobody holds them, in the same transaction. */
   readonly hooks?: FinishHooks
+  /** What the leader does beside its own duties. Default nothing. */
+  readonly duties?: readonly Duty[]
   /** Days (UTC) that finished jobs, attempts and batches are kept, beside today. Default 7. Bounds 1 … 3,650. */
   readonly historyDays?: number
   /** How long a leader that is silent leads on, in milliseconds. Default 10,000. Bounds 300 … 600,000. Renewed at a third of it. */
@@ -73,7 +75,7 @@ export class Upkeep {
       turn: () => this.#lead(),
       onError: (error) => core.logger.warn({ error }, 'the lease of upkeep could not be asked for'),
     })
-    this.#loops = DUTIES.map((duty) =>
+    this.#loops = [...DUTIES, ...(options.duties ?? [])].map((duty) =>
       createLoop({
         clock: core.clock,
         intervalMs: duty.intervalMs,

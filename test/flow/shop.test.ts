@@ -5,6 +5,7 @@ import { it, type TestContext } from 'node:test'
 import pg from 'pg'
 import { breakageOf } from '../../apps/shop/src/tills/till-record.ts'
 import { adminUrl, testDatabase, type TestDatabase } from '../support/database.ts'
+import { parseExposition } from '../support/exposition.ts'
 import { eventually } from '../support/wait.ts'
 import { audit, auditFigures } from './shop/audit.ts'
 import {
@@ -100,6 +101,21 @@ it('goes on where it was stopped and where it was killed, and neither loses nor 
     [last.purchases, last.jobsCompleted, last.deadLetters],
     [expected.purchases, expected.orders.length, expected.broken.length],
   )
+})
+
+it('serves its figures for Prometheus, and says where', async (t) => {
+  const { shop } = await setup(t)
+  const running = shop(['--rate', '20'])
+  await running.line(({ mails }) => mails > 0)
+  const [, url = ''] =
+    /^Figures for Prometheus: (http:\/\/127\.0\.0\.1:\d+\/metrics)$/m.exec(running.stderr) ?? []
+  const metrics = parseExposition(await (await fetch(url)).text())
+  const applications = metrics
+    .get('millrace_consumer_lag')
+    ?.samples.map(({ labels }) => labels['application'])
+  assert.deepEqual(new Set(applications), new Set(['orders', 'commissions', 'mail']))
+  running.kill('SIGINT')
+  assert.equal((await running.exited).code, 0, running.stderr)
 })
 
 it('finishes what is on the way after one Ctrl-C, and ends with 0', async (t) => {

@@ -104,7 +104,7 @@ async function serve(serving: Serving): Promise<void> {
         isUp = up
         output.show(figures, isLast)
       },
-      onStarted() {
+      onStarted(metricsUrl) {
         const events = options.kafka === undefined ? '' : `, events on Kafka at ${options.kafka}`
         words.say(
           `The shop is open: ${options.rate} purchases per second, ${database.place}${events}.`,
@@ -112,6 +112,7 @@ async function serve(serving: Serving): Promise<void> {
         words.say(
           `Mails arrive in ${shortPath(home.mailbox)}; more is said in ${shortPath(home.log)}.`,
         )
+        if (metricsUrl !== null) words.say(`Figures for Prometheus: ${metricsUrl}`)
         output.phase(stop.signal.aborted ? 'stopping' : undefined)
         if (options.forMs !== undefined) stop.after(options.forMs)
       },

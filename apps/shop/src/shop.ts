@@ -27,7 +27,8 @@ export interface ShopEnvironment {
   readonly logger: Logger
   /** Told once a second, and for the last time with `last`. */
   readonly onFigures: (figures: Figures, last: boolean) => void
-  readonly onStarted: () => void
+  /** Told where Prometheus finds the figures. */
+  readonly onStarted: (metricsUrl: string | null) => void
   /** Aborted: drain, then return. */
   readonly signal: AbortSignal
 }
@@ -65,6 +66,7 @@ export async function runShop(env: ShopEnvironment): Promise<Figures> {
     codeVersion: env.codeVersion,
     takeOverMs: TAKE_OVER_MS,
     stopMs: STOP_MS,
+    metrics: { port: 0 },
     logger,
   })
   parts.defer(() => millrace.stop())
@@ -77,7 +79,7 @@ export async function runShop(env: ShopEnvironment): Promise<Figures> {
   })
   tills.start()
   parts.defer(() => tills.stop())
-  env.onStarted()
+  env.onStarted(millrace.metricsUrl)
 
   const figures = new FigureReader(millrace, mailServer.mailbox)
   const ending = new AbortController()

@@ -8,7 +8,7 @@ import { CliError } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
 import { inputLines } from '../input-lines.ts'
 import { nearest } from '../nearest.ts'
-import { DATABASE_OPTIONS, JSON_OPTION, WRITE_OPTIONS } from '../options.ts'
+import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS } from '../options.ts'
 
 /** Events that are published in one step. */
 const STEP = 500
@@ -31,7 +31,7 @@ export const eventsPublishCommand: Command = {
       help: "the record's key, instead of the one that the event makes of its data",
     },
     ...CONFIRM_OPTIONS,
-    ...WRITE_OPTIONS,
+    ...ORDER_OPTIONS,
     ...JSON_OPTION,
     jsonl: { type: 'boolean', help: 'print one line of JSON per event' },
     ...DATABASE_OPTIONS,
@@ -171,7 +171,11 @@ async function publishStep(
       seen,
       `publish ${events.length < STEP ? seen : `${STEP} or more`} events`,
     )
-  const published = await publishPrepared(operator, events)
+  const published = await publishPrepared(operator, events, {
+    type: args.positionals[0] as string,
+    key: args.text('key'),
+    reason: args.text('reason'),
+  })
   tally.published += published.length
   for (const { id, topic, partition, offset } of published) {
     await show(

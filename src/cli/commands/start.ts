@@ -40,6 +40,11 @@ export const startCommand: Command = {
       value: '<name>',
       help: 'name of this process, for people (default <host>:<pid>)',
     },
+    metrics: {
+      type: 'string',
+      value: '[host:]port',
+      help: 'serve figures for Prometheus there, at /metrics; 0: a free port, which the log names',
+    },
     'log-level': {
       type: 'string',
       value: '<level>',
@@ -151,13 +156,25 @@ function startOptions(config: MillraceConfig, args: Arguments): Omit<StartOption
   const run = chosenApplications(config, args)
   const queues = chosenQueues(args)
   const name = args.text('name')
+  const metrics = metricsPlace(args.text('metrics'))
   return {
     ...options,
     // Jobs of an application that runs elsewhere may still be executed here.
     ...(run === undefined ? {} : { run, jobs: configuredJobs(config) }),
     ...(queues === undefined ? {} : { queues }),
     ...(name === undefined ? {} : { name }),
+    ...(metrics === undefined ? {} : { metrics }),
   }
+}
+
+function metricsPlace(text: string | undefined): StartOptions['metrics'] {
+  if (text === undefined) return undefined
+  const [, host, port] = /^(?:(.+):)?(\d{1,5})$/.exec(text) ?? []
+  if (port === undefined || Number(port) > 65_535)
+    throw usage(`--metrics: expected a port, or host:port, got '${text}'`)
+  // As in a URL, brackets keep an address of version 6 apart from its port.
+  const name = host?.replace(/^\[(.*)\]$/, '$1')
+  return { port: Number(port), ...(name === undefined ? {} : { host: name }) }
 }
 
 function chosenApplications({ run = [] }: MillraceConfig, args: Arguments): StartOptions['run'] {

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { checkListening } from '../../../src/app/doctor-database.ts'
 import { createCore } from '../../../src/core/core.ts'
 import { testDatabase } from '../../support/database.ts'
-import { cliWithDatabase } from './run-cli.ts'
+import { assertHarmless, cliWithDatabase } from './run-cli.ts'
 
 interface DoctorDocument {
   readonly checks: readonly {
@@ -119,6 +119,57 @@ describe('millrace doctor', () => {
     assert.match(
       stdout,
       /^! paused consumers +1: search\/products\/3 by ana \(rebuilt\\x1b\[2J\)$/m,
+    )
+  })
+
+  it('tells what is open per application and for the largest groups, with how to look into each', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(
+      `insert into millrace.dead_letter (application, handler, stage, error, attempts, fingerprint, created_at)
+       select app, 'index', 'apply', '{"class":"TypeError","message":"no \\"x\\" \\u001b[2J"}', 1, print,
+         clock_timestamp() - interval '3 hours'
+       from (values ('search', 'aaaaaaaaaaaaaaaa', 12), ('mail', 'bbbbbbbbbbbbbbbb', 2), (null, '', 1)) v(app, print, n),
+         generate_series(1, n)`,
+    )
+    const { code, stdout } = await cli.run(['doctor'])
+    assert.equal(code, 0)
+    assertHarmless(stdout)
+    assert.match(
+      stdout,
+      /^! dead letters +search: 12 open, 12 within the last hour, the oldest for 3 h; mail: 2 open, [^;]*; of no application: 1 open/m,
+    )
+    assert.match(
+      stdout,
+      /^! aaaaaaaaaaaaaaaa +search\/index TypeError: no <text> \S+: 12 open, .*\n.*fix: millrace dlq list --group aaaaaaaaaaaaaaaa$/m,
+    )
+    assert.match(stdout, /^! no fingerprint +of no application\/index .*\n.*--group none$/m)
+    assert.doesNotMatch(stdout, /^.. alerts/m)
+    await cli.pool.query(`update millrace.dead_letter set state = 'discarded'`)
+    const ok = await cli.run(['doctor', '--json'])
+    const { checks } = JSON.parse(ok.stdout) as DoctorDocument
+    assert.equal(checks.find(({ id }) => id === 'dead-letters')?.found, 'none is open')
+  })
+
+  it('warns when nobody hears of new failures', async (t) => {
+    const cli = await cliWithDatabase(t)
+    const found = async (): Promise<string> =>
+      /^(.) alerts +(.*)$/m
+        .exec((await cli.run(['doctor'])).stdout)
+        ?.slice(1)
+        .join(' ') ?? ''
+    assert.equal(await found(), '')
+    await cli.pool.query('insert into millrace.alert_delivery default values')
+    assert.equal(await found(), '✓ all are told; none was needed yet')
+    await cli.pool.query(
+      `insert into millrace.fingerprint (application, fingerprint, open, dead_lettered, first_seen_at, last_seen_at, example)
+       values ('search', 'aa', 1, 1, clock_timestamp(), clock_timestamp(), 1)`,
+    )
+    await cli.pool.query(
+      `update millrace.alert_delivery set attempts = 3, trouble = 'it answered 500'`,
+    )
+    assert.equal(
+      await found(),
+      '! 1 new failures could not be told, 3 attempts so far: it answered 500',
     )
   })
 

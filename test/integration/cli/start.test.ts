@@ -152,6 +152,22 @@ describe('millrace start', () => {
     assert.equal((await cli.run(['start', '--queues', 'mail:x'])).code, 2)
   })
 
+  it('serves figures where the command line says, and refuses what is no place', async (t) => {
+    const cli = await setup(t)
+    const worker = await startWorker(cli, ['--metrics', '127.0.0.1:0'])
+    const { url } = worker.log.find(({ message }) => message === 'metrics are served') ?? {}
+    const answer = await fetch(String(url))
+    assert.equal(answer.status, 200)
+    assert.match(await answer.text(), /^millrace_processes 1$/m)
+    const taken = await cli.run(['start', '--metrics', new URL(String(url)).port])
+    assert.equal(taken.code, 1)
+    assert.match(taken.stderr, /E_METRICS_LISTEN/)
+    worker.signal('SIGTERM')
+    assert.equal(await worker.exited, 0)
+    for (const place of ['here', '70000', 'host:'])
+      assert.equal((await cli.run(['start', '--metrics', place])).code, 2, place)
+  })
+
   it('says in its log what is wrong with the database, and exits 6', async (t) => {
     const cli = await setup(t)
     const env = { DATABASE_URL: 'postgres://ana:s3cret@127.0.0.1:1/shop' }

@@ -1,0 +1,106 @@
+import { alertState } from '../alerts/queries.ts'
+import {
+  readDeadLetterGroups,
+  readOpenDeadLetters,
+  type DeadLetterGroup,
+  type OpenDeadLetters,
+} from '../counts/dead-letter-groups.ts'
+import { normalizeMessage } from '../dead-letter/normalize.ts'
+import type { ErrorDescription } from '../errors/describe.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Check } from './check.ts'
+
+/** Groups that are named: those with most open dead letters. */
+const GROUPS = 5
+
+/** What was set aside and waits for somebody: per application, then the largest groups, each with how to look into it. */
+export async function checkDeadLetters(pool: Pool): Promise<Check[]> {
+  const open = (await readOpenDeadLetters(pool)).filter((one) => one.open > 0)
+  if (open.length === 0)
+    return [{ id: 'dead-letters', title: 'dead letters', state: 'ok', found: 'none is open' }]
+  const all = open.toSorted((a, b) => b.open - a.open)
+  const groups = await readDeadLetterGroups(pool, GROUPS)
+  const errors = await errorsOf(pool, groups)
+  return [
+    {
+      id: 'dead-letters',
+      title: 'dead letters',
+      state: 'warning',
+      found: all.map((one) => `${nameOf(one)}: ${figures(one)}`).join('; '),
+      fix: 'Look into the largest groups: millrace dlq groups',
+    },
+    ...groups.map((group): Check => {
+      const { fingerprint, oldest } = group
+      const error = oldest === null ? undefined : errors.get(oldest)
+      return {
+        id: 'dead-letters.group',
+        title: fingerprint === null ? 'no fingerprint' : fingerprint,
+        state: 'warning',
+        found: `${nameOf(group)}${error ?? ''}: ${figures(group)}`,
+        fix: `millrace dlq list --group ${fingerprint ?? 'none'}`,
+      }
+    }),
+  ]
+}
+
+/** Whether whoever is to be told of new failures hears of them. Nothing, when nobody was ever asked to tell. */
+export async function checkAlerts(pool: Pool): Promise<Check[]> {
+  const state = await alertState(pool)
+  if (state === undefined) return []
+  const { waiting, attempts, trouble, lastToldAt } = state
+  const base = { id: 'alerts', title: 'alerts' }
+  const last = lastToldAt === null ? 'none was needed yet' : `last ${shown(lastToldAt)}`
+  if (waiting === 0) return [{ ...base, state: 'ok', found: `all are told; ${last}` }]
+  if (trouble === null)
+    return [{ ...base, state: 'ok', found: `${waiting} new failures are being told; ${last}` }]
+  return [
+    {
+      ...base,
+      state: 'warning',
+      found: `${waiting} new failures could not be told, ${attempts} attempts so far: ${trouble}`,
+      fix: 'Mend the webhook of `alerts`, or its address; it is tried again by itself.',
+    },
+  ]
+}
+
+/** Handler and error of the oldest dead letter of each group, by its number. */
+async function errorsOf(
+  pool: Pool,
+  groups: readonly DeadLetterGroup[],
+): Promise<Map<bigint, string>> {
+  const { rows } = await pool.query<{ id: string; handler: string; error: ErrorDescription }>(
+    `/* millrace:doctor-groups */ select id::text, handler, error from millrace.dead_letter where id = any ($1::bigint[])`,
+    [groups.flatMap(({ oldest }) => (oldest === null ? [] : [String(oldest)]))],
+  )
+  return new Map(
+    rows.map(({ id, handler, error }) => [
+      BigInt(id),
+      `/${handler} ${error.code ?? error.class}: ${normalizeMessage(error.message)}`,
+    ]),
+  )
+}
+
+function nameOf({ application }: { readonly application: string | null }): string {
+  return application ?? 'of no application'
+}
+
+function figures({
+  open,
+  lastHour,
+  oldestAgeMs,
+}: Pick<OpenDeadLetters, 'open' | 'lastHour' | 'oldestAgeMs'>): string {
+  const age = oldestAgeMs === null ? '' : `, the oldest for ${shownAge(oldestAgeMs)}`
+  return `${open} open, ${lastHour} within the last hour${age}`
+}
+
+function shown(time: Date): string {
+  return `${time.toISOString().slice(0, 19).replace('T', ' ')}Z`
+}
+
+function shownAge(ms: number): string {
+  const minutes = Math.floor(ms / 60_000)
+  if (minutes < 2) return `${Math.round(ms / 1_000)} s`
+  if (minutes < 120) return `${minutes} min`
+  const hours = Math.floor(minutes / 60)
+  return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`
+}
