@@ -37,6 +37,7 @@ const rooms = [
   'bridge',
   'alerts',
   'metrics',
+  'trace',
   'app',
   ...surfaces,
 ]
@@ -58,7 +59,10 @@ module.exports = {
     ...oneWay([...floor, ...edge, ...shared], []),
     ...oneWay(eventsSide, below),
     ...oneWay(jobsSide, below),
-    ...oneWay(['bridge', 'alerts', 'metrics', 'app'], [...below, ...eventsSide, ...jobsSide]),
+    ...oneWay(
+      ['bridge', 'alerts', 'metrics', 'trace', 'app'],
+      [...below, ...eventsSide, ...jobsSide],
+    ),
     ...surfaces.map((surface) => ({
       name: `${surface}-is-a-surface`,
       comment: `src/${surface} may import app, core, errors, index entries and each room's queries.ts`,

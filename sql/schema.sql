@@ -110,6 +110,20 @@ table millrace.dead_letter_edit
   constraint dead_letter_edit_pkey PRIMARY KEY (dead_letter_id, revision)
   CREATE UNIQUE INDEX dead_letter_edit_pkey ON millrace.dead_letter_edit USING btree (dead_letter_id, revision)
 
+table millrace.effect partition by RANGE (written_at)
+  job_id uuid
+  attempt smallint
+  event_id text
+  application text
+  handler text not null
+  name text not null
+  details json
+  at timestamp with time zone not null
+  written_at timestamp with time zone not null default clock_timestamp()
+  constraint effect_check CHECK (((job_id IS NULL) <> (event_id IS NULL)))
+  CREATE INDEX effect_event ON ONLY millrace.effect USING btree ("left"(event_id, 64)) WHERE (event_id IS NOT NULL)
+  CREATE INDEX effect_job ON ONLY millrace.effect USING btree (job_id) WHERE (job_id IS NOT NULL)
+
 table millrace.fingerprint
   application text not null
   fingerprint text not null
@@ -211,7 +225,7 @@ table millrace.job_attempt partition by RANGE (finished_at)
   error json
   attempted_at timestamp with time zone
   finished_at timestamp with time zone not null default clock_timestamp()
-  constraint job_attempt_outcome_check CHECK ((outcome = ANY (ARRAY['failed'::text, 'timed_out'::text, 'crashed'::text, 'interrupted'::text, 'late'::text])))
+  constraint job_attempt_outcome_check CHECK ((outcome = ANY (ARRAY['failed'::text, 'timed_out'::text, 'crashed'::text, 'interrupted'::text, 'late'::text, 'lost'::text])))
   CREATE INDEX job_attempt_job ON ONLY millrace.job_attempt USING btree (job_id)
 
 table millrace.job_history partition by RANGE (finished_at)
@@ -236,6 +250,7 @@ table millrace.job_history partition by RANGE (finished_at)
   last_error json
   reason text
   constraint job_history_state_check CHECK ((state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'discarded'::text])))
+  CREATE INDEX job_history_correlation ON ONLY millrace.job_history USING btree ("left"(split_part(meta, '"correlationId":"'::text, 2), 36) COLLATE "C") WHERE (meta IS NOT NULL)
   CREATE INDEX job_history_id ON ONLY millrace.job_history USING btree (id)
 
 table millrace.lease
@@ -366,6 +381,7 @@ table millrace.record
   value bytea
   headers json
   constraint record_pkey PRIMARY KEY (topic_id, partition, "offset")
+  CREATE INDEX record_time ON millrace.record USING brin ("timestamp") WITH (pages_per_range='32', autosummarize='on')
   CREATE UNIQUE INDEX record_pkey ON millrace.record USING btree (topic_id, partition, "offset")
 
 table millrace.replay
@@ -469,6 +485,18 @@ begin
     group by 1, 2;
   end if;
   return null;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.effect_append(job_ids uuid[], attempts smallint[], event_ids text[], applications text[], handlers text[], names text[], all_details text[], ats timestamp with time zone[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+  perform millrace.ensure_days('effect', 0);
+  insert into millrace.effect (job_id, attempt, event_id, application, handler, name, details, at)
+  select u.job_id, u.attempt, u.event_id, u.application, u.handler, u.name, u.details::json, u.at
+  from unnest(job_ids, attempts, event_ids, applications, handlers, names, all_details, ats)
+    u(job_id, attempt, event_id, application, handler, name, details, at);
 end $function$;
 
 CREATE OR REPLACE FUNCTION millrace.ensure_days(parent text, ahead integer)

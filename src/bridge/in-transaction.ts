@@ -1,6 +1,8 @@
 import type { HandlerDefinition, PreparedRecord, RecordContext, Skip } from '../consumer/handler.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
 import type { Transaction } from '../postgres/transaction.ts'
+import type { DeclareEffect } from '../timeline/effect.ts'
+import { BatchEffects } from './batch-effects.ts'
 import {
   millraceTransaction,
   type Cause,
@@ -16,6 +18,11 @@ export interface ApplyContext extends RecordContext {
    * together, before the position moves.
    */
   readonly tx: MillraceTransaction
+  /**
+   * Says what was done, for `millrace trace`: `effect('stock.booked', { sku })`. Written in the transaction of the batch.
+   * Never throws. See {@link DeclareEffect} for the bounds.
+   */
+  readonly effect: DeclareEffect
 }
 
 /** What `applyBatch` is told. */
@@ -84,8 +91,13 @@ export function inTransaction<E extends ReceivedEvent<string, unknown>, P>(
     defaultName: undefined,
     bind: (env) => {
       const sinks = new BatchSinks(env)
+      const effects = new BatchEffects(env.core)
       const told = (event: E, context: RecordContext, tx: Transaction): ApplyContext =>
-        applyContext(context, () => millraceTransaction(env, tx, causeOf(event), sinks.of(tx)))
+        applyContext(
+          context,
+          () => millraceTransaction(env, tx, causeOf(event), sinks.of(tx)),
+          () => effects.declare(tx, event.id, context),
+        )
       if (typeof handler === 'function') {
         return {
           disposition: 'done',
@@ -133,8 +145,13 @@ function causeOf(event: ReceivedEvent<string, unknown>): Cause {
   }
 }
 
-function applyContext(context: RecordContext, makeTx: () => MillraceTransaction): ApplyContext {
+function applyContext(
+  context: RecordContext,
+  makeTx: () => MillraceTransaction,
+  makeEffect: () => DeclareEffect,
+): ApplyContext {
   let given: MillraceTransaction | undefined
+  let declare: DeclareEffect | undefined
   return {
     application: context.application,
     handler: context.handler,
@@ -151,6 +168,10 @@ function applyContext(context: RecordContext, makeTx: () => MillraceTransaction)
     get tx() {
       given ??= makeTx()
       return given
+    },
+    get effect() {
+      declare ??= makeEffect()
+      return declare
     },
   }
 }

@@ -166,6 +166,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/audit-list.ts')).auditListCommand,
   },
   {
+    name: 'trace',
+    summary: 'what an event, job or dead letter led to, and what it waited for',
+    load: async () => (await import('./commands/trace.ts')).traceCommand,
+  },
+  {
     name: 'doctor',
     summary: 'check database, migrations, partitions and processes, with a fix for each',
     load: async () => (await import('./commands/doctor.ts')).doctorCommand,

@@ -57,6 +57,7 @@ const NEXT: Readonly<Partial<Record<ErrorCode, string>>> = {
   E_DLQ_STATE: 'millrace dlq get <number>',
   E_REPLAY_NOT_FOUND: 'millrace replays list',
   E_REPLAY_STATE: 'millrace replays list',
+  E_TRACE_NOT_FOUND: 'millrace events tail --from 15m',
   E_CONSUMER_NOT_FOUND: 'millrace consumers list',
   E_CONSUMER_STATE: 'millrace consumers list',
   E_OUTBOX_STATE: 'millrace outbox status',

@@ -27,6 +27,7 @@ const BY_ERROR_CODE: Readonly<Partial<Record<MillraceError['code'], ExitCode>>> 
   E_JOB_NOT_FOUND: EXIT.notFound,
   E_DLQ_NOT_FOUND: EXIT.notFound,
   E_REPLAY_NOT_FOUND: EXIT.notFound,
+  E_TRACE_NOT_FOUND: EXIT.notFound,
   E_CONSUMER_NOT_FOUND: EXIT.notFound,
   E_LOG_UNKNOWN_TOPIC: EXIT.notFound,
 }

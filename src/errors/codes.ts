@@ -1,6 +1,6 @@
 /**
  * Every error code that millrace throws, with what it means and what to do next. Codes are stable: they may be
- * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, METRICS, DLQ, REPLAY, CLI.
+ * matched on, logged and searched for. Areas: CONFIG, EVENT, LOG, CONSUMER, JOB, DB, OUTBOX, METRICS, DLQ, REPLAY, TRACE, CLI.
  */
 export const ERROR_CODES = {
   E_CONFIG_INVALID: 'Options are wrong; all problems are listed. Correct them and start again.',
@@ -58,6 +58,8 @@ export const ERROR_CODES = {
   E_REPLAY_NOT_FOUND: 'There is no replay with that number. See `millrace replays list`.',
   E_REPLAY_STATE:
     'The replay is in a state in which this cannot be done to it. See `millrace replays get`.',
+  E_TRACE_NOT_FOUND:
+    'Nothing is kept of that id, number or place. The message says where was looked, and what to try.',
   E_CLI_USAGE: 'The command line is wrong. See `millrace --help`.',
   E_CLI_NO_DATABASE:
     'No place names a database. Pass --database-url, or set MILLRACE_DATABASE_URL.',

@@ -1,5 +1,6 @@
 import type { Logger } from '../core/logger.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import type { DeclareEffect } from '../timeline/effect.ts'
 import type { PublishableEvent, PublishOptions } from './event-publisher.ts'
 import type { InsertableJob } from './insertable-job.ts'
 import type { JobMeta, JobOrigin } from './meta.ts'
@@ -47,6 +48,12 @@ export interface JobContext extends Effects {
   readonly logger: Logger
   /** To be sent along with every effect outside this database: the same in every attempt of this job. */
   readonly idempotencyKey: string
+  /**
+   * Says what was done outside: `effect('email.sent', { messageId })`, for `millrace trace`. Written in the transaction that
+   * completes the job, or with the outcome of an attempt that did not; lost only with the process. Never throws.
+   * See {@link DeclareEffect} for the bounds.
+   */
+  readonly effect: DeclareEffect
   readonly meta: JobMeta
   /** The record this job was made from, if it was made from one. */
   readonly origin: JobOrigin | undefined

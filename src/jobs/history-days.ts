@@ -2,7 +2,7 @@ import type { Core } from '../core/core.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction } from '../postgres/transaction.ts'
 
-const PARENTS = ['job_history', 'job_attempt'] as const
+const PARENTS = ['job_history', 'job_attempt', 'effect'] as const
 const DAYS_AHEAD = 3
 /** Making a partition takes the parent for a moment; everything that finishes jobs would queue up behind a longer wait. */
 const LOCK_MS = 500

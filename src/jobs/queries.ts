@@ -33,7 +33,11 @@ export interface JobSummary {
 /** An attempt that did not complete its job. */
 export interface JobAttempt {
   readonly attempt: number
-  readonly outcome: 'failed' | 'timed_out' | 'crashed' | 'interrupted' | 'late'
+  /**
+   * `lost`: the process died while it held the job, and nobody knows whether the handler had been started; not counted.
+   * `late`: its result came after the job had been taken back, and changed nothing.
+   */
+  readonly outcome: 'failed' | 'timed_out' | 'crashed' | 'lost' | 'interrupted' | 'late'
   readonly error: ErrorDescription | null
   readonly processId: string | null
   readonly attemptedAt: Date | null

@@ -3,7 +3,7 @@ import type { Pool } from '../postgres/pool.ts'
 import { transaction } from '../postgres/transaction.ts'
 import type { Duty, DutyParts } from './duty.ts'
 
-const PARENTS = ['job_history', 'job_attempt'] as const
+const PARENTS = ['job_history', 'job_attempt', 'effect'] as const
 /** Rows of one delete. */
 const BATCH = 5_000
 /**
@@ -23,7 +23,7 @@ export const ensureDays: Duty = {
   run: (parts) => ensureHistoryDays(parts),
 }
 
-/** Drops the days of history and attempts that are over, and deletes old batches, processes long dead and minutes of the rate. */
+/** Drops the days of history, attempts and effects that are over, and deletes old batches, processes long dead and minutes of the rate. */
 export const prune: Duty = {
   name: 'prune',
   intervalMs: 60_000,

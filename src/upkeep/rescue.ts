@@ -17,7 +17,7 @@ const BATCH = 500
  * Takes back what dead processes held. By liveness, never by age: a job of a living process is left alone however long it
  * takes, and a dead process never comes back under its id.
  *
- * Which of its jobs killed it, nobody knows, so all become suspects and none is charged; they are then executed one at a
+ * Which of its jobs killed it, nobody knows, so all become suspects and none is charged, each with a lost attempt; they are then executed one at a
  * time with a start mark. One that bears the mark was the one that ran: it is charged, and discarded when it has done
  * that as often as it may.
  */
@@ -53,11 +53,13 @@ async function deadHolders(pool: Pool): Promise<string[]> {
 async function rescueBatch(parts: DutyParts, processId: string): Promise<number> {
   const { core, pool, waker, hooks } = parts
   const error = new MillraceError('E_JOB_CRASHED', 'the process ended while this job was running')
+  const lost = new MillraceError('E_JOB_CRASHED', 'the process ended while it held this job')
   return transaction(pool, core, async (tx) => {
     const { rows } = await tx.query<FinishedRow & { place: string }>(SQL, [
       processId,
       BATCH,
       JSON.stringify(describeError(error)),
+      JSON.stringify(describeError(lost)),
     ])
     const ended = rows.filter(({ final }) => (final as string) !== 'available').map(decodeFinished)
     if (ended.length > 0) await hooks.onFinished?.(tx, ended)
@@ -96,7 +98,9 @@ const SQL = `/* millrace:job-rescue */ with fate as materialized (
     limit $2 for update of j skip locked
   ), noted as (
     insert into millrace.job_attempt (job_id, attempt, token, process_id, outcome, error, attempted_at)
-    select id, attempt, token, process_id, 'crashed', $3::json, attempted_at from fate where charged
+    select id, attempt, token, process_id, case when charged then 'crashed' else 'lost' end,
+      case when charged then $3::json else $4::json end, attempted_at
+    from fate
   ), returned as (
     update millrace.job j
     set state = 'available', place = nextval('millrace.job_place'), suspect = true,

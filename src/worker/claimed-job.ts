@@ -1,3 +1,5 @@
+import type { DeclaredEffect } from '../timeline/effect.ts'
+
 /** A job as the worker that claimed it holds it. */
 export interface ClaimedJob {
   readonly id: string
@@ -14,4 +16,6 @@ export interface ClaimedJob {
   readonly processId: string
   /** Where the row was when it was claimed: saves the finishing statement an index look-up. Only a hint. */
   readonly tid: string
+  /** What its handler has declared and nobody has taken to write yet. */
+  effects?: DeclaredEffect[] | undefined
 }

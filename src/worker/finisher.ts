@@ -6,9 +6,12 @@ import { withHistoryDays } from '../jobs/history-days.ts'
 import type { JobWaker } from '../jobs/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction } from '../postgres/transaction.ts'
+import { writeEffects } from '../timeline/effect-rows.ts'
+import type { DeclaredEffect } from '../timeline/effect.ts'
 import { Batcher } from './batcher.ts'
 import type { ClaimedJob } from './claimed-job.ts'
-import { completeJobs, endJobs, putBackJobs } from './finish-statements.ts'
+import { giveBackEffects, sourced, takeEffects } from './effects.ts'
+import { completeJobs, endJobs, putBackJobs, type PutBack } from './finish-statements.ts'
 import {
   CANCELLED,
   COMPLETED_END,
@@ -36,6 +39,11 @@ const MAX_WAIT_MS = 20
 
 type Ended = EndedResult | CompletedEnd
 
+interface Late {
+  readonly job: ClaimedJob
+  readonly effects: readonly DeclaredEffect[] | undefined
+}
+
 /**
  * Writes results of attempts off the handlers' path, in batches, each under its fence. A job that a statement does not
  * find is looked for: what an earlier try wrote is ours, what is still ours is written again, and anything else was taken
@@ -46,7 +54,7 @@ export class Finisher {
   readonly #completed: Batcher<ClaimedJob>
   readonly #putBack: Batcher<Settled<PutBackResult>>
   readonly #ended: Batcher<Settled<Ended>>
-  readonly #late: Batcher<ClaimedJob>
+  readonly #late: Batcher<Late>
 
   constructor(options: FinisherOptions) {
     this.#options = options
@@ -79,12 +87,12 @@ export class Finisher {
       describe: ({ job }) => describeJob(job),
       onWritten: written,
     })
-    this.#late = new Batcher({
+    this.#late = new Batcher<Late>({
       ...common,
       name: 'late',
       maxInFlight: 1,
-      write: (batch) => withHistoryDays(options, () => recordLate(options.pool, batch)),
-      describe: describeJob,
+      write: (batch) => withHistoryDays(options, () => this.#writeLate(batch)),
+      describe: ({ job }) => describeJob(job),
       onWritten: () => {},
     })
   }
@@ -101,23 +109,25 @@ export class Finisher {
 
   /** Takes a result on. */
   add(job: ClaimedJob, result: AttemptResult): void {
+    const effects = takeEffects(job)
     switch (result.result) {
       case 'completed':
-        if (this.#options.hooks.includeCompleted) this.#ended.add({ job, result: COMPLETED_END })
+        if (this.#options.hooks.includeCompleted || effects !== undefined)
+          this.#ended.add({ job, result: COMPLETED_END, effects })
         else this.#completed.add(job)
         break
       case 'put back':
-        this.#putBack.add({ job, result })
+        this.#putBack.add({ job, result, effects })
         break
       case 'ended':
-        this.#ended.add({ job, result })
+        this.#ended.add({ job, result, effects })
         break
     }
   }
 
   /** Notes that a result came after the job had been taken back. */
   addLate(job: ClaimedJob): void {
-    this.#late.add(job)
+    this.#late.add({ job, effects: takeEffects(job) })
   }
 
   /** Says that a job is through with and needs no writing: its handler's transaction did it, or it is known to be stale. */
@@ -172,16 +182,51 @@ export class Finisher {
 
   async #writePutBack(batch: readonly Settled<PutBackResult>[], repeated: boolean): Promise<void> {
     const { pool, waker } = this.#options
-    const { found, wakes } = await putBackJobs(pool, batch)
+    const { found, wakes } = batch.some(({ effects }) => effects !== undefined)
+      ? await this.#putBackWithEffects(batch)
+      : await putBackJobs(pool, batch)
     waker.wake(wakes)
     if (found.size === batch.length) return
-    const missing = batch.filter((_, index) => !found.has(index)).map(({ job }) => job)
-    const absent = await whyAbsent(pool, missing)
-    for (const [job, why] of absent) {
-      if (why === 'held') this.#ended.add({ job, result: CANCELLED })
+    const missing = batch.filter((_, index) => !found.has(index))
+    const absent = await whyAbsent(
+      pool,
+      missing.map(({ job }) => job),
+    )
+    for (const { job, effects } of missing) {
+      if (absent.get(job) === 'held') this.#ended.add({ job, result: CANCELLED, effects })
     }
     // A snooze leaves no trace of its own: after a lost reply it cannot be told from a late one, and is not called so.
-    if (!repeated) this.#noteLate(absent)
+    if (!repeated) this.#noteLate(absent, missing)
+  }
+
+  #putBackWithEffects(batch: readonly Settled<PutBackResult>[]): Promise<PutBack> {
+    const { core, pool } = this.#options
+    return transaction(pool, core, async (tx) => {
+      const done = await putBackJobs(tx, batch)
+      const written = batch.filter((_, index) => done.found.has(index))
+      await writeEffects(
+        tx,
+        written.flatMap(({ job, effects }) => sourced(job, effects)),
+      )
+      return done
+    })
+  }
+
+  async #writeLate(batch: readonly Late[]): Promise<void> {
+    const { core, pool } = this.#options
+    const jobs = batch.map(({ job }) => job)
+    if (batch.every(({ effects }) => effects === undefined)) {
+      await recordLate(pool, jobs)
+      return
+    }
+    await transaction(pool, core, async (tx) => {
+      const fresh = new Set(await recordLate(tx, jobs))
+      const written = batch.filter(({ job }) => fresh.has(job))
+      await writeEffects(
+        tx,
+        written.flatMap(({ job, effects }) => sourced(job, effects)),
+      )
+    })
   }
 
   async #writeEnded(batch: readonly Settled<Ended>[]): Promise<void> {
@@ -192,7 +237,17 @@ export class Finisher {
       core,
       async (tx) => {
         const ended = await endJobs(tx, batch)
-        if (ended.length > 0) await hooks.onFinished?.(tx, ended)
+        // A completed job may be here for its effects only.
+        const told = hooks.includeCompleted
+          ? ended
+          : ended.filter(({ state }) => state !== 'completed')
+        if (told.length > 0) await hooks.onFinished?.(tx, told)
+        const ids = new Set(ended.map(({ id }) => id))
+        const written = batch.filter(({ job }) => ids.has(job.id))
+        await writeEffects(
+          tx,
+          written.flatMap(({ job, effects }) => sourced(job, effects)),
+        )
         return ended
       },
       {
@@ -201,18 +256,25 @@ export class Finisher {
     )
     if (finished.length === batch.length) return
     const ids = new Set(finished.map(({ id }) => id))
-    const missing = batch.map(({ job }) => job).filter(({ id }) => !ids.has(id))
-    this.#noteLate(await whyAbsent(pool, missing))
+    const missing = batch.filter(({ job }) => !ids.has(job.id))
+    this.#noteLate(
+      await whyAbsent(
+        pool,
+        missing.map(({ job }) => job),
+      ),
+      missing,
+    )
   }
 
-  #noteLate(absences: ReadonlyMap<ClaimedJob, Absence>): void {
+  #noteLate(absences: ReadonlyMap<ClaimedJob, Absence>, settled: readonly Settled[] = []): void {
     for (const [job, why] of absences) {
       if (why !== 'late') continue
+      giveBackEffects(job, settled.find((one) => one.job === job)?.effects)
       this.#options.core.logger.warn(
         { jobId: job.id, kind: job.kind, attempt: job.attempt },
         'a result came after the job had been taken back; it changed nothing',
       )
-      this.#late.add(job)
+      this.addLate(job)
     }
   }
 }

@@ -13,7 +13,10 @@ import { newJob } from '../jobs/new-job.ts'
 import type { JobWaker } from '../jobs/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
+import { writeEffects } from '../timeline/effect-rows.ts'
+import { addEffect, type DeclareEffect } from '../timeline/effect.ts'
 import type { ClaimedJob } from './claimed-job.ts'
+import { sourced, takeEffects } from './effects.ts'
 import { completeJobs, endJobs } from './finish-statements.ts'
 import { COMPLETED_END } from './result.ts'
 import { whyAbsent } from './stale.ts'
@@ -107,6 +110,19 @@ export class AttemptContext implements JobContext {
 
   get insert(): Effects['insert'] {
     return this.#effects.insert
+  }
+
+  get effect(): DeclareEffect {
+    return (name, details) => {
+      if (this.#completed) {
+        this.logger.warn(
+          { effect: String(name).slice(0, 200) },
+          'an effect was declared after its transaction had completed the job; it is not kept',
+        )
+        return
+      }
+      addEffect((this.#job.effects ??= []), this.#parts.core.clock.now(), name, details)
+    }
   }
 
   get transaction(): JobContext['transaction'] {
@@ -209,6 +225,7 @@ export class AttemptContext implements JobContext {
       throw error
     })
     this.#completed = true
+    takeEffects(this.#job)
     await failpoint('job:after-transaction-commit')
     return result
   }
@@ -237,5 +254,6 @@ export class AttemptContext implements JobContext {
         },
       )
     }
+    await writeEffects(tx, sourced(this.#job, this.#job.effects))
   }
 }

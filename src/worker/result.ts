@@ -1,3 +1,4 @@
+import type { DeclaredEffect } from '../timeline/effect.ts'
 import type { ClaimedJob } from './claimed-job.ts'
 
 /** How an attempt that did not complete is written down. */
@@ -43,6 +44,8 @@ export interface CompletedEnd extends Omit<EndedResult, 'state'> {
 export interface Settled<R extends AttemptResult | CompletedEnd = AttemptResult | CompletedEnd> {
   readonly job: ClaimedJob
   readonly result: R
+  /** What its handler declared. */
+  readonly effects?: readonly DeclaredEffect[] | undefined
 }
 
 /** The attempt is over and the job completed. */

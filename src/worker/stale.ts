@@ -29,15 +29,19 @@ export async function whyAbsent(
   return new Map(rows.map(({ ord, absence }) => [jobs[Number(ord) - 1] as ClaimedJob, absence]))
 }
 
-/** Writes down that results came too late and changed nothing. Once per attempt. */
-export async function recordLate(db: Queryable, jobs: readonly ClaimedJob[]): Promise<void> {
-  if (jobs.length === 0) return
-  await db.query(
+/** Writes down that results came too late and changed nothing. Once per attempt. Gives those that were not known. */
+export async function recordLate(
+  db: Queryable,
+  jobs: readonly ClaimedJob[],
+): Promise<readonly ClaimedJob[]> {
+  if (jobs.length === 0) return []
+  const { rows } = await db.query<{ job_id: string; token: string }>(
     `/* millrace:job-late */ insert into millrace.job_attempt (job_id, attempt, token, process_id, outcome)
      select u.id, u.attempt, u.token, u.process_id, 'late'
      from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::uuid[]) u(id, attempt, token, process_id)
      where not exists (select from millrace.job_attempt a
-       where a.job_id = u.id and a.token = u.token and a.outcome = 'late')`,
+       where a.job_id = u.id and a.token = u.token and a.outcome = 'late')
+     returning job_id, token`,
     [
       plainArray(jobs.map(({ id }) => id)),
       plainArray(jobs.map(({ attempt }) => attempt)),
@@ -45,4 +49,6 @@ export async function recordLate(db: Queryable, jobs: readonly ClaimedJob[]): Pr
       plainArray(jobs.map(({ processId }) => processId)),
     ],
   )
+  const fresh = new Set(rows.map(({ job_id: id, token }) => `${id}/${token}`))
+  return jobs.filter(({ id, token }) => fresh.has(`${id}/${token}`))
 }

@@ -38,7 +38,8 @@ test('jobs of a killed process become suspects, uncharged, and are executed one 
   for (const { id } of jobs) {
     const back = await bed.untilState(id, 'available')
     assert.deepEqual([back.attempt, back.suspect, back.crashes], [0, true, 0])
-    assert.deepEqual(back.attempts, [])
+    const [lost, ...others] = back.attempts
+    assert.deepEqual([lost?.outcome, lost?.attempt, others], ['lost', 1, []])
   }
   const second = spawnNode(t, scenario, { args: [bed.url] })
   await second.waitFor('started')
@@ -85,6 +86,7 @@ test('only the job that kills its process is charged, and it is discarded when i
   assert.deepEqual(
     dead.attempts.map(({ attempt, outcome }) => [attempt, outcome]),
     [
+      [1, 'lost'],
       [1, 'crashed'],
       [2, 'crashed'],
     ],

@@ -1,0 +1,248 @@
+import { getDeadLetter, type DeadLetter } from '../dead-letter/queries.ts'
+import { isUuid } from '../core/ids.ts'
+import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
+import type { Log } from '../log/port.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import { timeIn, type Asked } from './asked.ts'
+import { deadLetterOfEvent } from './dead-letter-facts.ts'
+import { asKnownBy, eventFact, isRecordId } from './event-fact.ts'
+import type { EventFact, JobFact } from './facts.ts'
+import { eventKey } from './graph.ts'
+import { handlingsOf } from './handling-facts.ts'
+import { jobById, jobMadeFrom, jobsOf } from './job-facts.ts'
+import { waitingInOutbox } from './outbox-facts.ts'
+import type { RecordFinder } from './record-finder.ts'
+import { around, type Window } from './windows.ts'
+
+/** Where to look. */
+export interface Sources {
+  readonly db: Queryable
+  readonly log: Log
+  readonly records: RecordFinder
+  readonly note: (text: string) => void
+}
+
+/** What was asked for, as it was found. */
+export interface FoundAsked {
+  readonly correlationId: string
+  /** Key of its node; null: it has none. */
+  readonly node: string | null
+  readonly events: readonly EventFact[]
+  readonly jobs: readonly JobFact[]
+}
+
+/**
+ * How far around the time in an id its record is looked for: mostly the two times are the same, but publishers may lag, and
+ * clocks differ.
+ */
+const NEAR_MS = 5_000
+const FAR_MS = 300_000
+
+/**
+ * Finds what was asked for.
+ * @throws E_TRACE_NOT_FOUND, which says where was looked; E_DLQ_NOT_FOUND
+ */
+export async function findAsked(sources: Sources, asked: Asked): Promise<FoundAsked> {
+  switch (asked.kind) {
+    case 'record': {
+      const event = await recordAt(sources, asked)
+      return foundEvent(await withItsIds(sources, event))
+    }
+    case 'dead-letter':
+      return foundLetter(sources, await getDeadLetter(sources.db, asked.id))
+    case 'id': {
+      const found = await byId(sources, asked.id, asked.time)
+      if (found !== undefined) return found
+      throw notFound(asked.id, asked.time)
+    }
+  }
+}
+
+/** How long before its batch's commit a job may have been made. */
+const BATCH_MS = 60_000
+
+/** An event whose record has no ids, with those that a job of it has. */
+async function withItsIds({ db }: Sources, event: EventFact): Promise<EventFact> {
+  const { topicId, partition, offset, id } = event
+  if (!isRecordId(id) || topicId === null || partition === null || offset === null) return event
+  const handlings = await handlingsOf(db, [{ topicId, partition, offset }], [])
+  const windows = handlings.flatMap(({ committedAt: at }) =>
+    at === null ? [] : [{ from: new Date(+at - BATCH_MS), to: new Date(+at + NEAR_MS) }],
+  )
+  return asKnownBy(event, await jobMadeFrom(db, { topicId, partition, offset }, windows))
+}
+
+function foundEvent(event: EventFact): FoundAsked {
+  const { correlationId } = event
+  return { correlationId, node: eventKey(event), events: [event], jobs: [] }
+}
+
+function foundJob(job: JobFact): FoundAsked {
+  return { correlationId: job.correlationId, node: job.id, events: [], jobs: [job] }
+}
+
+async function byId(
+  sources: Sources,
+  id: string,
+  time: Date | null,
+): Promise<FoundAsked | undefined> {
+  const { db } = sources
+  const job = isUuid(id) ? await jobById(db, id) : undefined
+  if (job !== undefined) return foundJob(job)
+  const event = await eventById(sources, id, time)
+  if (event !== undefined) return foundEvent(event)
+  // Not in the log (any more), or its id tells no time: by what was made of it, if it is where all that began.
+  const { jobs } = await jobsOf(db, id, time)
+  const made = jobs.find(({ origin, causationId }) => origin !== null && causationId === id)
+  if (made?.origin != null) {
+    const { topic, partition, offset } = made.origin
+    return { correlationId: id, node: `${topic}/${partition}/${offset}`, events: [], jobs }
+  }
+  if (jobs.length > 0) return { correlationId: id, node: null, events: [], jobs }
+  const letter = await deadLetterOfEvent(db, id)
+  return letter === undefined ? undefined : foundLetter(sources, await getDeadLetter(db, letter))
+}
+
+/** The event with that id, in the outbox or in the log about the time that is in it. */
+export async function eventById(
+  { db, log, records, note }: Sources,
+  id: string,
+  time: Date | null = timeIn(id),
+): Promise<EventFact | undefined> {
+  const wanted = { by: 'id', value: id } as const
+  if (time !== null) {
+    const reaches: readonly Window[] = [around(time, time, NEAR_MS), around(time, time, FAR_MS)]
+    for (const window of reaches) {
+      const [found] = await records.find(wanted, [window], { first: true, note })
+      if (found !== undefined) return found
+    }
+  }
+  return log.transactional ? undefined : (await waitingInOutbox(db, wanted))[0]
+}
+
+async function foundLetter(sources: Sources, letter: DeadLetter): Promise<FoundAsked> {
+  const node = `dead letter ${letter.id}`
+  const { topic, topicId, partition, offset, jobId, trace } = letter
+  const job = jobId === null ? undefined : await jobById(sources.db, jobId)
+  if (job !== undefined) return { ...foundJob(job), node }
+  if (topic === null || topicId === null || partition === null || offset === null) {
+    throw new MillraceError(
+      'E_TRACE_NOT_FOUND',
+      `dead letter ${letter.id} came from job ${jobId ?? '(unknown)'}, which is not kept any more, and from no record. See \`millrace dlq get ${letter.id}\` for what it holds.`,
+      { details: { id: String(letter.id) } },
+    )
+  }
+  const id = letter.eventId ?? trace.causationId ?? `${topic}/${partition}/${offset}`
+  const [event] = await recordsAt(sources, [{ topic, topicId, partition, offset }], () => ({
+    id,
+    type: letter.eventType,
+    correlationId: trace.correlationId ?? id,
+    at: letter.recordTimestamp ?? letter.createdAt,
+  }))
+  const found = event as EventFact
+  return {
+    correlationId: trace.correlationId ?? found.correlationId,
+    node,
+    events: [found],
+    jobs: [],
+  }
+}
+
+/** A record's place with the names that it takes to read it. */
+export interface NamedPlace {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+}
+
+/** Places of one read. */
+const PER_READ = 32
+
+/** The events at these places. Of one that is not there any more, or cannot be read, what `known` says. */
+export async function recordsAt(
+  { log, note }: Pick<Sources, 'log' | 'note'>,
+  places: readonly NamedPlace[],
+  known: (place: NamedPlace) => Pick<EventFact, 'id' | 'type' | 'correlationId' | 'at'>,
+): Promise<EventFact[]> {
+  const found: EventFact[] = []
+  for (let at = 0; at < places.length; at += PER_READ) {
+    const some = places.slice(at, at + PER_READ)
+    // A log that does not answer keeps nothing else from being shown.
+    const results = await log
+      .read(some.map((place) => ({ ...place, maxRecords: 1, maxBytes: 1 })))
+      .catch((error: unknown) => {
+        if (!isMillraceError(error) || !error.retryable) throw error
+        note(`records were not read: ${error.message}`)
+        return []
+      })
+    for (const [index, place] of some.entries()) {
+      const result = results[index]
+      const record = result?.records[0]
+      if (record !== undefined && record.offset === place.offset) {
+        found.push(eventFact(record))
+        continue
+      }
+      const unread = result === undefined || result.unavailable !== undefined
+      const rest = { source: null, key: null, causationId: null, traceparent: null } as const
+      found.push({ ...rest, ...place, ...known(place), found: unread ? 'unread' : 'gone' })
+    }
+  }
+  return found
+}
+
+async function recordAt(
+  sources: Sources,
+  { topic: name, partition, offset }: Extract<Asked, { readonly kind: 'record' }>,
+): Promise<EventFact> {
+  const { log } = sources
+  const place = `${name}/${partition}/${offset}`
+  const topic = await log.topic(name)
+  if (topic === undefined) {
+    const names = (await log.topics()).map((one) => one.name)
+    throw new MillraceError(
+      'E_TRACE_NOT_FOUND',
+      `there is no topic '${name}' in the log, so no record ${place}. There are: ${names.slice(0, 20).join(', ') || 'none'}.`,
+      { details: { place } },
+    )
+  }
+  const request = { topic: name, topicId: topic.id, partition, offset, maxRecords: 1, maxBytes: 1 }
+  const [result] = await log.read([request])
+  const record = result?.records[0]
+  if (record !== undefined && record.offset === offset) return eventFact(record)
+  throw new MillraceError('E_TRACE_NOT_FOUND', whyNoRecord(place, offset, result), {
+    details: { place },
+    retryable: result?.unavailable !== undefined,
+  })
+}
+
+function whyNoRecord(
+  place: string,
+  offset: bigint,
+  result: Awaited<ReturnType<Log['read']>>[number] | undefined,
+): string {
+  const text = `there is no record ${place}`
+  const next = record(result?.records[0]?.offset)
+  if (result === undefined) return text
+  if (result.unavailable !== undefined) return `${text} to be read just now: ${result.unavailable}`
+  if (result.outOfRange === 'unknown-partition') return `${text}: the topic has fewer partitions`
+  if (offset < result.logStart)
+    return `${text} any more: the partition begins at offset ${result.logStart}. If an application had set it aside, \`millrace dlq list\` has it.`
+  if (offset >= result.end) return `${text} yet: the partition ends before offset ${result.end}`
+  return `${text}: offsets have holes, and this is one.${next}`
+}
+
+function record(offset: bigint | undefined): string {
+  return offset === undefined ? '' : ` The next record has offset ${offset}.`
+}
+
+function notFound(id: string, time: Date | null): MillraceError {
+  const looked = ['jobs that are not finished', 'the history of jobs', 'dead letters']
+  const where =
+    time === null
+      ? `It has no time in it (it is no UUID version 7), so the log cannot be searched for it: give the record's place, topic/partition/offset, as \`millrace events tail\` shows it.`
+      : `Looked at: ${looked.join(', ')}, and every topic from ${new Date(+time - FAR_MS).toISOString()} to ${new Date(+time + FAR_MS).toISOString()}, which is about the time in the id. It may be from another database or log, too old to be kept, or published with a time of its own; then give the record's place, topic/partition/offset.`
+  return new MillraceError('E_TRACE_NOT_FOUND', `nothing is known of '${id}'. ${where}`, {
+    details: { id },
+  })
+}

@@ -1,0 +1,326 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type {
+  AttemptFact,
+  EventFact,
+  HandlingFact,
+  JobFact,
+  TraceFacts,
+} from '../../../src/trace/facts.ts'
+import { eventKey } from '../../../src/trace/graph.ts'
+import { timelineOf, type Timeline } from '../../../src/trace/timeline.ts'
+
+const NOW = new Date(1_000_000)
+const EVERYTHING = { depth: 100, width: 1_000, nodes: 5_000 }
+const NONE: TraceFacts = {
+  events: [],
+  jobs: [],
+  handlings: [],
+  attempts: [],
+  effects: [],
+  deadLetters: [],
+  holds: [],
+}
+
+function anEvent(n: number, change: Partial<EventFact> = {}): EventFact {
+  return {
+    id: `e${n}`,
+    type: `type-${n % 2}`,
+    source: 'test',
+    topic: 'topic',
+    topicId: 'topic-id',
+    partition: 0,
+    offset: BigInt(n),
+    at: new Date(n),
+    key: null,
+    correlationId: 'c',
+    causationId: null,
+    traceparent: null,
+    found: 'log',
+    ...change,
+  }
+}
+
+function aJob(n: number, change: Partial<JobFact> = {}): JobFact {
+  return {
+    id: `j${n}`,
+    kind: `kind-${n % 2}`,
+    queue: 'default',
+    state: 'completed',
+    attempt: 1,
+    maxAttempts: 20,
+    suspect: false,
+    application: null,
+    origin: null,
+    correlationId: 'c',
+    causationId: null,
+    traceparent: null,
+    createdAt: new Date(1_000 + n),
+    scheduledAt: new Date(1_000 + n),
+    attemptedAt: new Date(1_010 + n),
+    finishedAt: new Date(1_020 + n),
+    processId: null,
+    error: null,
+    reason: null,
+    ...change,
+  }
+}
+
+function originAt(offset: bigint, application: string): JobFact['origin'] {
+  const place = { topic: 'topic', topicId: 'topic-id', partition: 0, offset }
+  return { ...place, application, handler: 'handler', generation: 0, index: 0 }
+}
+
+function handled(
+  offset: bigint,
+  application: string,
+  change: Partial<HandlingFact> = {},
+): HandlingFact {
+  return {
+    application,
+    topic: 'topic',
+    topicId: 'topic-id',
+    partition: 0,
+    offset,
+    generation: 0,
+    state: 'handled',
+    committedAt: new Date(900),
+    counts: { records: 1, done: 1, jobs: 0, filtered: 0, deadLettered: 0, filteredBy: {} },
+    reason: null,
+    behind: null,
+    ...change,
+  }
+}
+
+function made(
+  facts: Partial<TraceFacts>,
+  limits = EVERYTHING,
+  askedNode: string | null = null,
+): Timeline {
+  return timelineOf(
+    { ...NONE, ...facts },
+    { asked: 'it', askedNode, correlationId: 'c', now: NOW, limits, notes: [] },
+  )
+}
+
+const MOST = 25
+const cause = fc.option(
+  fc.oneof(
+    fc.nat(MOST).map((n) => `e${n}`),
+    fc.nat(MOST).map((n) => `j${n}`),
+    fc.constant('unknown'),
+  ),
+)
+
+/** Facts with causes of any kind: missing ones, circles, jobs of records that are not there. */
+const anyFacts = fc
+  .record({
+    events: fc.array(cause, { maxLength: MOST }),
+    jobs: fc.array(
+      fc.record({
+        cause,
+        origin: fc.option(fc.tuple(fc.bigInt(0n, BigInt(MOST)), fc.constantFrom('a', 'b'))),
+        state: fc.constantFrom('completed', 'retryable', 'discarded', 'available', 'executing'),
+      }),
+      { maxLength: MOST },
+    ),
+    handlings: fc.array(fc.tuple(fc.bigInt(0n, BigInt(MOST)), fc.constantFrom('a', 'b'))),
+  })
+  .map(
+    ({ events, jobs, handlings }): TraceFacts => ({
+      ...NONE,
+      events: events.map((causationId, n) => anEvent(n, { causationId })),
+      jobs: jobs.map(({ cause: causationId, origin, state }, n) =>
+        aJob(n, {
+          causationId,
+          origin: origin === null ? null : originAt(...origin),
+          state,
+          ...(state === 'completed' || state === 'discarded' ? {} : { finishedAt: null }),
+        }),
+      ),
+      handlings: handlings.map(([offset, application]) => handled(offset, application)),
+    }),
+  )
+
+function assertTree({ nodes }: Timeline): void {
+  const before = new Map<string, number>()
+  for (const { id, parent, depth, waits, runs } of nodes) {
+    assert.ok(!before.has(id), `${id} is there twice`)
+    if (parent !== null) assert.equal(depth, (before.get(parent) ?? Number.NaN) + 1)
+    else assert.equal(depth, 0)
+    before.set(id, depth)
+    for (const { ms } of waits) assert.ok(ms >= 0)
+    for (const { from, to } of runs) assert.ok(from === null || to === null || +from <= +to)
+  }
+}
+
+test('every event and job is in the tree once, below what led to it, whatever the causes are', () => {
+  fc.assert(
+    fc.property(anyFacts, (facts) => {
+      const timeline = made(facts)
+      assertTree(timeline)
+      const ids = timeline.nodes.filter(({ type }) => type === 'event' || type === 'job')
+      assert.deepEqual(
+        ids.map(({ id }) => id).toSorted(),
+        [...facts.events.map(eventKey), ...facts.jobs.map(({ id }) => id)].toSorted(),
+      )
+      const { total, done, waiting, running, retrying, failed } = timeline.branches
+      assert.equal(total, done + waiting + running + retrying + failed)
+      assert.ok(total >= facts.jobs.length)
+    }),
+  )
+})
+
+/** A fact's cause, if it is an earlier one of its own kind, or an event: so there are no circles. */
+function earlierCause(causationId: string | null, own: string): string | null {
+  const isEarlier =
+    causationId?.[0] === own[0] && Number(causationId?.slice(1)) < Number(own.slice(1))
+  return isEarlier || (own.startsWith('j') && causationId?.startsWith('e')) ? causationId : null
+}
+
+test('the order in which facts are found changes nothing', () => {
+  fc.assert(
+    fc.property(anyFacts, (facts) => {
+      const acyclic = {
+        ...facts,
+        events: facts.events.map((one) => ({
+          ...one,
+          causationId: earlierCause(one.causationId, one.id),
+        })),
+        jobs: facts.jobs.map((one) => ({
+          ...one,
+          causationId: earlierCause(one.causationId, one.id),
+        })),
+      }
+      const turned = {
+        ...acyclic,
+        events: acyclic.events.toReversed(),
+        jobs: acyclic.jobs.toReversed(),
+        handlings: acyclic.handlings.toReversed(),
+      }
+      const parents = ({ nodes }: Timeline): string[] =>
+        nodes.map(({ id, parent }) => `${id} < ${parent ?? ''}`).toSorted()
+      assert.deepEqual(parents(made(turned)), parents(made(acyclic)))
+    }),
+  )
+})
+
+test('limits bound what is shown, what was asked for is always there, and the rest is counted', () => {
+  const limits = fc.record({
+    depth: fc.integer({ min: 1, max: 4 }),
+    width: fc.integer({ min: 1, max: 3 }),
+    nodes: fc.integer({ min: 10, max: 15 }),
+  })
+  fc.assert(
+    fc.property(anyFacts, limits, fc.nat(MOST), (facts, limit, n) => {
+      const asked = facts.jobs[n % Math.max(1, facts.jobs.length)]?.id ?? null
+      const timeline = made(facts, limit, asked)
+      assertTree(timeline)
+      const own = timeline.nodes.filter(({ type }) => type !== 'more')
+      const path = new Set<string>()
+      const above = new Map(timeline.nodes.map(({ id, parent }) => [id, parent]))
+      for (let at = asked; at !== null; at = above.get(at) ?? null) path.add(at)
+      assert.ok(own.length <= Math.max(limit.nodes, path.size))
+      if (asked !== null) assert.ok(own.some(({ id, asked: marked }) => id === asked && marked))
+      // Below each thing, what is there and what is counted is all that there is.
+      const whole = made(facts)
+      for (const node of [null, ...own]) {
+        const id = node?.id ?? null
+        const all = whole.nodes.filter(({ parent }) => parent === id).length
+        const here = timeline.nodes.filter(({ parent }) => parent === id)
+        const counted = here.reduce((sum, { count = 1 }) => sum + count, 0)
+        assert.equal(counted, all)
+      }
+    }),
+  )
+})
+
+test('what only names an event as its cause stands below the one application that handled it', () => {
+  const facts = {
+    events: [anEvent(1), anEvent(2, { causationId: 'e1' })],
+    handlings: [handled(1n, 'a'), handled(1n, 'b', { state: 'waiting', committedAt: null })],
+  }
+  const parentOf = (timeline: Timeline): string | null | undefined =>
+    timeline.nodes.find(({ id }) => id === 'topic/0/2')?.parent
+  assert.equal(parentOf(made(facts)), 'topic/0/1 a')
+  const both = { ...facts, handlings: [handled(1n, 'a'), handled(1n, 'b')] }
+  assert.equal(parentOf(made(both)), 'topic/0/1')
+})
+
+test('of many alike those that are not finished or went wrong come first, and the rest says its states', () => {
+  const jobs = Array.from({ length: 100 }, (_, n) =>
+    aJob(n, {
+      kind: 'mail',
+      causationId: 'e1',
+      ...(n === 50 ? { state: 'discarded' } : {}),
+      ...(n === 70 ? { state: 'retryable', finishedAt: null } : {}),
+    }),
+  )
+  const { nodes, headline } = made({ events: [anEvent(1)], jobs }, { ...EVERYTHING, width: 3 })
+  assert.deepEqual(
+    nodes.map(({ id, count, states }) => (count === undefined ? id : [count, states])),
+    ['topic/0/1', 'j0', 'j50', 'j70', [97, { completed: 97 }]],
+  )
+  assert.equal(
+    headline,
+    "98 of 100 branches done; 'mail' gave up after 1 attempt; 'mail' is retrying (2 of 20) now",
+  )
+})
+
+test('a batch that filtered some of its records leaves a doubt, and it is told', () => {
+  const counts = {
+    records: 3,
+    done: 2,
+    jobs: 0,
+    filtered: 1,
+    deadLettered: 0,
+    filteredBy: { old: 1 },
+  }
+  const stateOf = (change: Partial<HandlingFact>): unknown => {
+    const { nodes } = made({ events: [anEvent(1)], handlings: [handled(1n, 'a', change)] })
+    return [nodes[1]?.state, nodes[1]?.notes]
+  }
+  assert.deepEqual(stateOf({}), ['done', []])
+  assert.deepEqual(stateOf({ counts: { ...counts, done: 0 } }), ['filtered', ['old']])
+  assert.deepEqual(stateOf({ counts }), [
+    'done or filtered',
+    ['of the 3 records of its batch 1 were filtered: old'],
+  ])
+})
+
+test('the waits and runs of a job cover its whole life, each with its reason', () => {
+  const failed = (attempt: number, from: number, to: number): AttemptFact => ({
+    jobId: 'j1',
+    attempt,
+    outcome: attempt === 2 ? 'lost' : 'failed',
+    error: null,
+    processId: 'p',
+    attemptedAt: new Date(from),
+    finishedAt: new Date(to),
+  })
+  const job = aJob(1, {
+    state: 'retryable',
+    attempt: 2,
+    createdAt: new Date(0),
+    scheduledAt: new Date(2_000_000),
+    attemptedAt: new Date(500),
+    finishedAt: null,
+  })
+  const attempts = [failed(2, 500, 900), failed(1, 100, 200), failed(3, 950, 1_000)]
+  const { nodes, headline } = made({ jobs: [job], attempts })
+  assert.deepEqual(
+    nodes[0]?.waits.map(({ kind, reason, from, to }) => [kind, reason, +from, to && +to]),
+    [
+      ['queue', "in line in queue 'default', or not due yet", 0, 100],
+      ['retry', 'back-off after attempt 1', 200, 500],
+      ['retry', 'taken back after its process died', 900, 950],
+      ['retry', 'back-off after attempt 3', 1_000, null],
+    ],
+  )
+  assert.deepEqual(
+    nodes[0]?.runs.map(({ outcome }) => outcome),
+    ['failed', 'lost', 'failed'],
+  )
+  assert.match(headline, /'kind-1' is retrying \(3 of 20\) in 16 min 40 s/)
+})
