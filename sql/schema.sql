@@ -88,9 +88,12 @@ table millrace.dead_letter
   replays integer not null default 0
   revision integer not null default 0
   closed_at timestamp with time zone
+  exported text
+  constraint dead_letter_exported_check CHECK ((exported = ANY (ARRAY['due'::text, 'done'::text, 'failed'::text])))
   constraint dead_letter_pkey PRIMARY KEY (id)
   constraint dead_letter_stage_check CHECK ((stage = ANY (ARRAY['decode'::text, 'validate'::text, 'prepare'::text, 'apply'::text, 'job'::text])))
   constraint dead_letter_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'discarded'::text, 'parked'::text])))
+  CREATE INDEX dead_letter_due ON millrace.dead_letter USING btree (application, id) WHERE (exported = 'due'::text)
   CREATE INDEX dead_letter_group ON millrace.dead_letter USING btree (state, fingerprint, id)
   CREATE INDEX dead_letter_open ON millrace.dead_letter USING btree (COALESCE(application, ''::text), created_at) WHERE (state = 'open'::text)
   CREATE INDEX dead_letter_open_group ON millrace.dead_letter USING btree (COALESCE(application, ''::text), fingerprint, created_at) WHERE (state = 'open'::text)
@@ -109,6 +112,12 @@ table millrace.dead_letter_edit
   constraint dead_letter_edit_dead_letter_id_fkey FOREIGN KEY (dead_letter_id) REFERENCES millrace.dead_letter(id) ON DELETE CASCADE
   constraint dead_letter_edit_pkey PRIMARY KEY (dead_letter_id, revision)
   CREATE UNIQUE INDEX dead_letter_edit_pkey ON millrace.dead_letter_edit USING btree (dead_letter_id, revision)
+
+table millrace.dead_letter_export
+  application text not null
+  since timestamp with time zone not null default clock_timestamp()
+  constraint dead_letter_export_pkey PRIMARY KEY (application)
+  CREATE UNIQUE INDEX dead_letter_export_pkey ON millrace.dead_letter_export USING btree (application)
 
 table millrace.effect partition by RANGE (written_at)
   job_id uuid

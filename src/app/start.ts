@@ -12,6 +12,8 @@ import type { OnFinished } from '../jobs/finished.ts'
 import { autonomousSink, directSink, Wakes } from '../bridge/sink.ts'
 import { Consumer } from '../consumer/consumer.ts'
 import { createCore, type Core } from '../core/core.ts'
+import { deadTopicOf } from '../dead-letter/export-record.ts'
+import { DeadLetterExporter, setExport } from '../dead-letter/exporter.ts'
 import type { EventDefinition } from '../events/event.ts'
 import { ensureHistoryDays } from '../jobs/history-days.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
@@ -255,6 +257,13 @@ async function run(
   }
   const consumer = new Consumer({ ...env, heartbeat, listener, applications, codeVersion })
   undo.push(() => consumer.stop({ now }))
+  for (const { name, options: own } of applications) {
+    await setExport(pool, name, own.exportDeadLetters)
+    if (!own.exportDeadLetters) continue
+    const exporter = new DeadLetterExporter({ core, pool, log, application: name })
+    exporter.start()
+    undo.push(() => exporter.stop())
+  }
   await consumer.start()
 
   let stopping: Promise<void> | undefined
@@ -315,7 +324,10 @@ async function createTopics(log: Log, options: StartOptions): Promise<void> {
   for (const [name, topic] of Object.entries(named)) await log.createTopic(name, topic)
   // Those of other programs are theirs to make, and perhaps need other numbers of partitions.
   const others = new Set((options.run ?? []).flatMap((one) => one.options.deadLetterTopics))
-  for (const name of new Set((options.run ?? []).flatMap(({ topics }) => topics))) {
+  const needed = (options.run ?? []).flatMap(({ name, topics, options: { exportDeadLetters } }) =>
+    exportDeadLetters ? [...topics, deadTopicOf(name)] : topics,
+  )
+  for (const name of new Set(needed)) {
     if (!others.has(name) && named[name] === undefined && (await log.topic(name)) === undefined)
       await log.createTopic(name, { partitions })
   }

@@ -1,5 +1,6 @@
 import { Problems, isWhole } from '../errors/config.ts'
 import type { Definition, EventOf } from '../events/definition.ts'
+import { isTopicName } from '../events/names.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
 import type { HandlerDefinition } from './handler.ts'
 
@@ -69,6 +70,12 @@ export interface ApplicationOptions {
    * of the record is lost where they say nothing. They are read from `start` on and never made. Default none.
    */
   readonly deadLetterTopics?: readonly string[]
+  /**
+   * Whether dead letters are also copied to the topic `<name>.dead`, for other tools: the bytes of the record, with headers as
+   * Spring Kafka and Karafka name them. From now on; the rows stay what counts. At least once, after the fact: a log that
+   * does not take them keeps nothing from going on. The last process that starts decides. Default `false`.
+   */
+  readonly exportDeadLetters?: boolean
 }
 
 /** The options with their defaults filled in. */
@@ -85,6 +92,7 @@ export interface ResolvedApplicationOptions {
   readonly maxValueBytes: number | undefined
   readonly maxDepth: number | undefined
   readonly deadLetterTopics: readonly string[]
+  readonly exportDeadLetters: boolean
 }
 
 /** One handler of an application. */
@@ -215,6 +223,7 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     maxValueBytes: o.maxValueBytes,
     maxDepth: o.maxDepth,
     deadLetterTopics: o.deadLetterTopics ?? [],
+    exportDeadLetters: o.exportDeadLetters ?? false,
   }
   const problems = new Problems(`application '${name}'`)
   const whole = (option: keyof ApplicationOptions, min: number, max: number): void => {
@@ -251,6 +260,12 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     'deadLetterTopics',
     'names of topics',
     o.deadLetterTopics,
+  )
+  problems.expect(
+    typeof resolved.exportDeadLetters === 'boolean',
+    'exportDeadLetters',
+    'true or false',
+    o.exportDeadLetters,
   )
   problems.expect(
     isStart(resolved.start),
@@ -295,10 +310,6 @@ function checkFloodBrake(
     `at most the larger of batchRecords and floodBrake.windowRecords, ${most}: more are never looked at`,
     atLeast,
   )
-}
-
-function isTopicName(name: unknown): boolean {
-  return typeof name === 'string' && /^[a-zA-Z0-9._-]{1,249}$/.test(name)
 }
 
 function isStart(start: unknown): boolean {

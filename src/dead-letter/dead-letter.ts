@@ -70,7 +70,7 @@ export const DEFAULT_MAX_REPLAYS = 3
 const TELL_LAST = `on conflict (job_id) where job_id is not null do update
   set error = excluded.error, attempts = excluded.attempts, code_version = excluded.code_version,
     fingerprint = excluded.fingerprint, fingerprint_version = excluded.fingerprint_version,
-    created_at = clock_timestamp(), closed_at = null,
+    exported = excluded.exported, created_at = clock_timestamp(), closed_at = null,
     replays = dead_letter.replays + (dead_letter.state = 'replayed')::int,
     state = case when dead_letter.replays + (dead_letter.state = 'replayed')::int >= ${DEFAULT_MAX_REPLAYS} then 'parked'
       else 'open' end`
@@ -100,10 +100,12 @@ async function write(
     `/* millrace:dead-letter-write */ insert into millrace.dead_letter
        (application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers, event_id, event_type, event_version, job_id, kind, args, error, attempts,
-        code_version, trace, fingerprint, fingerprint_version, cluster, producer)
+        code_version, trace, fingerprint, fingerprint_version, cluster, producer, exported)
      select application, handler, stage, topic, topic_id, partition, "offset", generation, record_timestamp,
         key, value, headers::json, event_id, event_type, event_version, job_id, kind, args::json, error::json,
-        attempts, code_version, trace::json, fingerprint, $24, cluster, producer
+        attempts, code_version, trace::json, fingerprint, $24, cluster, producer,
+        case when exists (select from millrace.dead_letter_export e where e.application = letter.application)
+          then 'due' end
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::int[], $7::bigint[], $8::int[],
         $9::timestamptz[], $10::bytea[], $11::bytea[], $12::text[], $13::text[], $14::text[], $15::int[],
         $16::uuid[], $17::text[], $18::text[], $19::text[], $20::int[], $21::text[], $22::text[],

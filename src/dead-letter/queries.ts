@@ -59,6 +59,8 @@ export interface DeadLetterSummary {
   readonly revision: number
   /** When it was handled or discarded. */
   readonly closedAt: Date | null
+  /** Its copy in `<application>.dead`: `failed`: the log does not take it. Null: nobody asked for one. */
+  readonly exported: 'due' | 'done' | 'failed' | null
   readonly createdAt: Date
 }
 
@@ -74,7 +76,7 @@ export interface DeadLetter extends DeadLetterSummary {
 
 const SUMMARY_COLUMNS = `id::text, application, handler, stage, topic, topic_id, partition, "offset"::text as "offset",
   generation, event_id, event_type, event_version, job_id, kind, error, attempts, code_version, trace, state, created_at,
-  nullif(fingerprint, '') as fingerprint, cluster, producer, replays, revision, closed_at`
+  nullif(fingerprint, '') as fingerprint, cluster, producer, replays, revision, closed_at, exported`
 
 interface SummaryRow extends Record<string, unknown> {
   id: string
@@ -103,6 +105,7 @@ interface SummaryRow extends Record<string, unknown> {
   fingerprint: string | null
   cluster: string | null
   producer: string | null
+  exported: DeadLetterSummary['exported']
 }
 
 interface FullRow extends SummaryRow {
@@ -256,6 +259,7 @@ function summary(row: SummaryRow): DeadLetterSummary {
     replays: row.replays,
     revision: row.revision,
     closedAt: row.closed_at,
+    exported: row.exported,
     createdAt: row.created_at,
   }
 }

@@ -117,6 +117,7 @@ function toText(
     ['attempts', letter.attempts],
     ['failed replays', letter.replays === 0 ? null : letter.replays],
     ['closed', shownTime(letter.closedAt)],
+    ['exported', letter.exported],
     ['code version', letter.codeVersion],
     ['group', letter.fingerprint ?? NO_GROUP],
     ['origin', originOf(letter)],

@@ -17,14 +17,14 @@ const COLUMNS: readonly Column<DeadLetterGroup>[] = [
     of: ({ keys }) => (keys >= MOST_KEYS ? `${MOST_KEYS}+` : keys),
     align: 'right',
   },
-  { name: 'app', of: ({ applications }) => applications.join(','), least: 6 },
-  { name: 'handler', of: ({ handlers }) => handlers.join(','), least: 6 },
-  { name: 'stage', of: ({ stages }) => stages.join(',') },
+  { name: 'app', of: ({ applications }) => applications.join(','), least: 4 },
+  { name: 'handler', of: ({ handlers }) => handlers.join(','), least: 4 },
+  { name: 'stage', of: ({ stages }) => stages.join(','), hidden: true },
   { name: 'first', of: ({ firstSeen }) => shownTime(firstSeen), hidden: true },
-  { name: 'last', of: ({ lastSeen }) => shownTime(lastSeen) },
-  { name: 'versions', of: ({ codeVersions }) => codeVersions.join(','), least: 8 },
-  { name: 'example', of: ({ exampleId }) => exampleId, align: 'right' },
-  { name: 'error', of: ({ error }) => `${error.code ?? error.class}: ${error.message}`, least: 16 },
+  { name: 'last', of: ({ lastSeen }) => shownTime(lastSeen), least: 10 },
+  { name: 'versions', of: ({ codeVersions }) => codeVersions.join(','), least: 5 },
+  { name: 'example', of: ({ exampleId }) => exampleId, align: 'right', hidden: true },
+  { name: 'error', of: ({ error }) => `${error.code ?? error.class}: ${error.message}`, least: 12 },
 ]
 
 /** `millrace dlq groups` */

@@ -118,10 +118,10 @@ describe('millrace dlq groups', () => {
         10 + offset,
       ])
     }
-    const groups = await cli.run(['dlq', 'groups'], { env: { COLUMNS: '160' } })
+    const groups = await cli.run(['dlq', 'groups'], { env: { COLUMNS: '80' } })
     assert.equal(groups.code, 0, groups.stderr)
     assert.equal(lines(groups.stdout).length, 3)
-    assert.ok(lines(groups.stdout).every((line) => line.length <= 160))
+    assert.ok(lines(groups.stdout).every((line) => line.length <= 80))
     assertHarmless(groups.stdout)
     const json = await cli.run(['dlq', 'groups', '--json'])
     const { items } = JSON.parse(json.stdout) as { items: Group[] }

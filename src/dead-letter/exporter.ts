@@ -1,0 +1,208 @@
+import { throwIfAborted } from '../core/abort.ts'
+import type { Core } from '../core/core.ts'
+import { createLoop, type Loop } from '../core/loop.ts'
+import { isMillraceError } from '../errors/millrace-error.ts'
+import { headersFromJson } from '../log/headers-json.ts'
+import type { Log } from '../log/port.ts'
+import { wakeLog } from '../log/wake.ts'
+import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import { transaction, type Transaction } from '../postgres/transaction.ts'
+import type { Trace } from './dead-letter.ts'
+import { exportRecord, type ExportedLetter } from './export-record.ts'
+
+/** Options of {@link DeadLetterExporter}. */
+export interface ExporterOptions {
+  readonly core: Core
+  readonly pool: Pool
+  readonly log: Log
+  readonly application: string
+  /** Time between two looks, in milliseconds. Default 1,000. */
+  readonly intervalMs?: number
+}
+
+const BATCH = 200
+const BATCH_BYTES = 4_194_304
+/** First key of the lock that one exporter of an application holds at a time; the log's and the migrations' are others. */
+const LOCK = 1_297_219_582
+/** A log that does not answer must not keep a transaction open for long. */
+const TRANSACTION_MS = 60_000
+
+/** From now on the application's dead letters are to be copied, or no more. Those that are there stay as they are. */
+export async function setExport(pool: Queryable, application: string, on: boolean): Promise<void> {
+  await pool.query(
+    on
+      ? `/* millrace:dead-letter-export-on */ insert into millrace.dead_letter_export (application) values ($1)
+         on conflict do nothing`
+      : '/* millrace:dead-letter-export-off */ delete from millrace.dead_letter_export where application = $1',
+    [application],
+  )
+}
+
+/**
+ * Copies an application's dead letters to `<application>.dead`, in the order of their numbers, one process at a time.
+ *
+ * The copy and its mark are one transaction where the log is in the database: each once. Elsewhere the mark comes after the
+ * copy: killed in between, a batch is copied again, under the same `millrace_dead-letter`. What the log does not take, and
+ * never will, is marked as failed and said in the log lines, and the others go on.
+ */
+export class DeadLetterExporter {
+  readonly #options: ExporterOptions
+  readonly #loop: Loop
+  /** How many at once; one, while the one that cannot be copied is searched for. */
+  #batch = BATCH
+
+  constructor(options: ExporterOptions) {
+    this.#options = options
+    const { core, application, intervalMs = 1_000 } = options
+    this.#loop = createLoop({
+      clock: core.clock,
+      intervalMs,
+      turn: (signal) => this.#turn(signal),
+      onError: (error) =>
+        core.logger.warn({ application, error }, 'dead letters could not be copied just now'),
+    })
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  async stop(): Promise<void> {
+    await this.#loop.stop()
+  }
+
+  async #turn(signal: AbortSignal): Promise<number | undefined> {
+    throwIfAborted(signal)
+    const { core, pool } = this.#options
+    const inTransaction = (action: (tx: Transaction) => Promise<number>): Promise<number> =>
+      transaction(pool, core, action, { timeoutMs: TRANSACTION_MS })
+    let copied: number
+    try {
+      copied = await inTransaction((tx) => this.#copy(tx))
+      this.#batch = Math.min(BATCH, this.#batch * 2)
+    } catch (error) {
+      if (!isHopeless(error)) throw error
+      // Whose fault it is, shows when they go one at a time.
+      copied = this.#batch > 1 ? this.#batch : await inTransaction((tx) => this.#giveUp(tx, error))
+      this.#batch = 1
+    }
+    return copied > 0 ? 0 : undefined
+  }
+
+  async #copy(tx: Transaction): Promise<number> {
+    const { pool, log, application } = this.#options
+    if (!(await this.#isMine(tx))) return 0
+    const letters = await readDue(tx, application, this.#batch)
+    if (letters.length === 0) return 0
+    const placed = await log.append(letters.map(exportRecord), log.transactional ? { tx } : {})
+    if (log.transactional)
+      tx.afterCommit(() => wakeLog(pool, new Set(placed.map(({ topicId }) => topicId))))
+    await tx.query(
+      // A discarded job that was retried and discarded again tells of the last time, which is still to be copied.
+      `/* millrace:dead-letter-exported */ update millrace.dead_letter d set exported = 'done'
+       from unnest($1::bigint[], $2::timestamptz[]) as copied (id, created_at)
+       where d.id = copied.id and d.created_at = copied.created_at and d.exported = 'due'`,
+      [letters.map(({ id }) => String(id)), letters.map(({ createdAt }) => createdAt)],
+    )
+    return letters.length
+  }
+
+  /** The first that is due is none that could be copied. */
+  async #giveUp(tx: Transaction, error: unknown): Promise<number> {
+    const { core, application } = this.#options
+    if (!(await this.#isMine(tx))) return 0
+    const { rows } = await tx.query<{ id: string }>(
+      `/* millrace:dead-letter-export-failed */ update millrace.dead_letter set exported = 'failed'
+       where id = (select id from millrace.dead_letter where application = $1 and exported = 'due'
+         order by dead_letter.id limit 1) returning id::text`,
+      [application],
+    )
+    core.logger.warn({ application, id: rows[0]?.id, error }, 'a dead letter cannot be copied')
+    return rows.length
+  }
+
+  async #isMine(tx: Transaction): Promise<boolean> {
+    const { application } = this.#options
+    const { rows } = await tx.query<{ mine: boolean }>(
+      '/* millrace:dead-letter-export-lock */ select pg_try_advisory_xact_lock($1, hashtext($2)) as mine',
+      [LOCK, application],
+    )
+    return rows[0]?.mine === true
+  }
+}
+
+/** Whether it is for ever, and the dead letter's own fault: too large, or a row that is none of ours. */
+function isHopeless(error: unknown): boolean {
+  if (isMillraceError(error)) return TOO_MUCH.has(error.code)
+  const { code } = error as { readonly code?: unknown }
+  if (typeof code === 'string') return code.startsWith('22') || code.startsWith('54')
+  return error instanceof TypeError || error instanceof SyntaxError || error instanceof RangeError
+}
+
+const TOO_MUCH: ReadonlySet<string> = new Set(['E_EVENT_TOO_LARGE', 'E_CONFIG_INVALID'])
+
+interface Row extends Record<string, unknown> {
+  id: string
+  application: string
+  handler: string
+  stage: string
+  topic: string | null
+  partition: number | null
+  offset: string | null
+  record_timestamp: Date | null
+  key: Buffer | null
+  value: Buffer | null
+  headers: string | null
+  job_id: string | null
+  kind: string | null
+  args: string | null
+  error: unknown
+  attempts: number
+  code_version: string | null
+  fingerprint: string
+  trace: Trace | null
+  created_at: string
+}
+
+async function readDue(
+  tx: Queryable,
+  application: string,
+  most: number,
+): Promise<ExportedLetter[]> {
+  const { rows } = await tx.query<Row>(
+    `/* millrace:dead-letter-due */ with page as (
+       select id, coalesce(octet_length(value), 0) as size from millrace.dead_letter
+       where application = $1 and exported = 'due' order by dead_letter.id limit $2
+     ), running as (
+       select id, sum(size) over (order by id) - size as before from page
+     )
+     select d.id::text, d.application, d.handler, d.stage, d.topic, d.partition, d."offset"::text as "offset",
+       d.record_timestamp, d.key, d.value, d.headers::text as headers, d.job_id, d.kind, d.args::text as args, d.error,
+       d.attempts, d.code_version, d.fingerprint, d.trace, d.created_at::text as created_at
+     from running r join millrace.dead_letter d on d.id = r.id where r.before < ${BATCH_BYTES} order by d.id`,
+    [application, most],
+  )
+  return rows.map((row) => ({
+    id: BigInt(row.id),
+    application: row.application,
+    handler: row.handler,
+    stage: row.stage,
+    topic: row.topic,
+    partition: row.partition,
+    offset: row.offset === null ? null : BigInt(row.offset),
+    recordTimestamp: row.record_timestamp,
+    key: row.key,
+    value: row.value,
+    headers: headersFromJson(row.headers),
+    jobId: row.job_id,
+    kind: row.kind,
+    argsJson: row.args,
+    error: row.error,
+    attempts: row.attempts,
+    codeVersion: row.code_version,
+    fingerprint: row.fingerprint,
+    trace: row.trace,
+    createdAt: row.created_at,
+  }))
+}
