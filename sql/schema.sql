@@ -397,6 +397,9 @@ table millrace.replay
   id bigint not null generated always as identity
   application text
   selection json not null
+  handler text
+  topic text
+  topic_id uuid
   next_id bigint not null
   end_id bigint not null
   dry_run boolean not null
@@ -429,6 +432,17 @@ table millrace.replay
   CREATE INDEX replay_running ON millrace.replay USING btree (id) WHERE (state = 'running'::text)
   CREATE UNIQUE INDEX replay_pkey ON millrace.replay USING btree (id)
 
+table millrace.replay_failure
+  replay_id bigint not null
+  fingerprint text not null
+  count bigint not null
+  error json not null
+  partition integer not null
+  offset bigint not null
+  constraint replay_failure_pkey PRIMARY KEY (replay_id, fingerprint)
+  constraint replay_failure_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES millrace.replay(id) ON DELETE CASCADE
+  CREATE UNIQUE INDEX replay_failure_pkey ON millrace.replay_failure USING btree (replay_id, fingerprint)
+
 table millrace.replay_outcome
   replay_id bigint not null
   dead_letter_id bigint not null
@@ -441,6 +455,15 @@ table millrace.replay_outcome
   constraint replay_outcome_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES millrace.replay(id) ON DELETE CASCADE
   CREATE INDEX replay_outcome_why ON millrace.replay_outcome USING btree (replay_id, fingerprint) WHERE (outcome = ANY (ARRAY['failed'::text, 'not-run'::text]))
   CREATE UNIQUE INDEX replay_outcome_pkey ON millrace.replay_outcome USING btree (dead_letter_id, replay_id)
+
+table millrace.replay_range
+  replay_id bigint not null
+  partition integer not null
+  next_offset bigint not null
+  end_offset bigint not null
+  constraint replay_range_pkey PRIMARY KEY (replay_id, partition)
+  constraint replay_range_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES millrace.replay(id) ON DELETE CASCADE
+  CREATE UNIQUE INDEX replay_range_pkey ON millrace.replay_range USING btree (replay_id, partition)
 
 table millrace.topic
   id uuid not null

@@ -29,6 +29,10 @@ create table millrace.replay (
   application text,
   -- What is worked through, as it was ordered.
   selection   json        not null,
+  -- The handler that past records of a topic go to; null: dead letters are worked through.
+  handler     text,
+  topic       text,
+  topic_id    uuid,
   -- Everything below has its outcome; the end was fixed when it was ordered, so it never chases what it makes itself.
   next_id     bigint      not null,
   end_id      bigint      not null,
@@ -74,3 +78,24 @@ create table millrace.replay_outcome (
   primary key (dead_letter_id, replay_id)
 );
 create index replay_outcome_why on millrace.replay_outcome (replay_id, fingerprint) where outcome in ('failed', 'not-run');
+
+-- The throw-away position of a replay of past records, and where it ends.
+create table millrace.replay_range (
+  replay_id   bigint  not null references millrace.replay on delete cascade,
+  partition   integer not null,
+  next_offset bigint  not null,
+  end_offset  bigint  not null,
+  primary key (replay_id, partition)
+);
+
+-- Why past records did not pass, by cause: there are no dead letters yet that could tell.
+create table millrace.replay_failure (
+  replay_id   bigint not null references millrace.replay on delete cascade,
+  fingerprint text   not null,
+  count       bigint not null,
+  error       json   not null,
+  -- Where the first one stands: partition and offset.
+  partition   integer not null,
+  "offset"    bigint not null,
+  primary key (replay_id, fingerprint)
+);

@@ -96,6 +96,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/replays.ts')).replaysGetCommand,
   },
   {
+    name: 'replays create',
+    summary: 'hand past records of a topic to one handler again',
+    load: async () => (await import('./commands/replays-create.ts')).replaysCreateCommand,
+  },
+  {
     name: 'replays pause',
     summary: 'hold a replay back',
     load: async () => (await import('./commands/replays.ts')).replaysPauseCommand,

@@ -10,6 +10,7 @@ export interface BoundApplication
   extends Omit<BatchEnvironment, 'onWaiting' | 'brake' | 'processId'> {
   /** Whether any of its handlers makes jobs. */
   readonly makesJobs: boolean
+  readonly handlerNames: ReadonlySet<string>
 }
 
 /** Binds the handlers of an application to a process. */
@@ -36,6 +37,7 @@ export function bindApplication(
     application: application.name,
     options,
     makesJobs: [...handlers.values()].flat().some(({ run }) => run.disposition === 'jobs'),
+    handlerNames: new Set([...handlers.values()].flat().map(({ name }) => name)),
     decode: createDecoder([...handlers.keys()], {
       ...(options.maxValueBytes === undefined ? {} : { maxValueBytes: options.maxValueBytes }),
       ...(options.maxDepth === undefined ? {} : { maxDepth: options.maxDepth }),

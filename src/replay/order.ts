@@ -1,10 +1,14 @@
 import { noteAction, type OrderedBy } from '../control/operator-action.ts'
+import type { StartPosition } from '../consumer/application.ts'
+import { knownPositions } from '../consumer/scope.ts'
+import { startOffset } from '../consumer/start-offset.ts'
 import type { Core } from '../core/core.ts'
 import { DEFAULT_MAX_REPLAYS } from '../dead-letter/dead-letter.ts'
 import { countSelected } from '../dead-letter/replayed.ts'
 import { selectionToJson, type DeadLetterSelection } from '../dead-letter/selection.ts'
 import { isWhole, Problems } from '../errors/config.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
+import type { Log } from '../log/port.ts'
 import { wake } from '../postgres/listener.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -32,6 +36,89 @@ export interface ReplayOrder extends Partial<ReplayPace>, Pick<OrderedBy, 'reaso
   readonly selection: DeadLetterSelection
 }
 
+/** A replay of past records that is ordered. */
+export interface RecordsReplayOrder extends Partial<ReplayPace>, Pick<OrderedBy, 'reason'> {
+  readonly application: string
+  /** Name of the one handler that they go to: see `Application.on`. */
+  readonly handler: string
+  readonly topic: string
+  /** Default: all. */
+  readonly partition?: number | undefined
+  /** Where it begins. Default `'beginning'`. */
+  readonly from?: StartPosition | undefined
+  /** Where it ends, itself not included; at most where the log ends now. Default `'end'`. */
+  readonly to?: StartPosition | undefined
+}
+
+/** The offsets that a replay of past records goes over, per partition. Holes count. */
+export interface RecordsRange {
+  readonly partition: number
+  readonly from: bigint
+  readonly to: bigint
+}
+
+/**
+ * Which offsets an order of past records means, as the log is now; changes nothing.
+ * @throws E_LOG_UNKNOWN_TOPIC
+ */
+export async function planRecordsReplay(
+  log: Log,
+  { topic: name, partition, from = 'beginning', to = 'end' }: RecordsReplayOrder,
+): Promise<{ readonly topicId: string; readonly ranges: readonly RecordsRange[] }> {
+  const topic = await log.topic(name)
+  if (topic === undefined)
+    throw new MillraceError('E_LOG_UNKNOWN_TOPIC', `there is no topic '${name}'`, {
+      details: { topic: name },
+    })
+  const ranges: RecordsRange[] = []
+  const all = await log.offsets(
+    topic.id,
+    partition === undefined ? {} : { partitions: [partition] },
+  )
+  for (const offsets of all) {
+    if (offsets.unavailable !== undefined)
+      throw new MillraceError('E_LOG_UNAVAILABLE', offsets.unavailable, { retryable: true })
+    const begin = await startOffset(log, topic.id, offsets, from)
+    const end = await startOffset(log, topic.id, offsets, to)
+    const last = end > offsets.end ? offsets.end : end
+    const first = begin < offsets.start ? offsets.start : begin
+    if (first < last) ranges.push({ partition: offsets.partition, from: first, to: last })
+  }
+  return { topicId: topic.id, ranges }
+}
+
+/**
+ * Orders that past records go to one handler of an application again, at positions of their own that are thrown away
+ * afterwards; the application's own positions are not touched. Their jobs are new ones, on purpose.
+ * @throws E_CONFIG_INVALID; E_LOG_UNKNOWN_TOPIC; E_CONSUMER_NOT_FOUND when the application does not read the topic.
+ */
+export async function orderRecordsReplay(
+  parts: ReplayOrderParts & { log(): Promise<Log> },
+  order: RecordsReplayOrder,
+): Promise<Replay> {
+  const { application, handler, topic, reason, partition, from, to, ...pace } = order
+  const selection = { application }
+  checkOrder({ selection, ...pace })
+  await knownPositions(parts.pool, { application, topic, partition })
+  const { topicId, ranges } = await planRecordsReplay(await parts.log(), order)
+  const total = ranges.reduce((sum, range) => sum + range.to - range.from, 0n)
+  return writeReplay(parts, { selection, ...pace, reason }, total, {
+    action: 'records',
+    filter: { application, handler, topic, partition, from, to },
+    async more(tx, id) {
+      await tx.query(
+        '/* millrace:replay-records */ update millrace.replay set handler = $2, topic = $3, topic_id = $4 where id = $1',
+        [id, handler, topic, topicId],
+      )
+      await tx.query(
+        `/* millrace:replay-ranges */ insert into millrace.replay_range (replay_id, partition, next_offset, end_offset)
+         select $1, * from unnest($2::int[], $3::bigint[], $4::bigint[])`,
+        [id, ranges.map((r) => r.partition), ranges.map((r) => r.from), ranges.map((r) => r.to)],
+      )
+    },
+  })
+}
+
 /** How many dead letters an order would work on now. */
 export async function countReplay(db: Queryable, selection: DeadLetterSelection): Promise<bigint> {
   return countSelected(db, selection, await endOfLetters(db))
@@ -44,6 +131,24 @@ export async function countReplay(db: Queryable, selection: DeadLetterSelection)
  */
 export async function orderReplay(parts: ReplayOrderParts, order: ReplayOrder): Promise<Replay> {
   checkOrder(order)
+  return writeReplay(parts, order, undefined, {
+    action: 'dlq',
+    filter: order.selection,
+    more: () => Promise.resolve(),
+  })
+}
+
+/** Writes a replay down, with its note in the audit. */
+async function writeReplay(
+  parts: ReplayOrderParts,
+  order: ReplayOrder,
+  records: bigint | undefined,
+  kind: {
+    readonly action: 'dlq' | 'records'
+    readonly filter: object
+    readonly more: (tx: Queryable, id: bigint) => Promise<void>
+  },
+): Promise<Replay> {
   const { core, pool, user } = parts
   const { selection, reason, dryRun = false, maxReplays = DEFAULT_MAX_REPLAYS } = order
   const pace = {
@@ -53,8 +158,8 @@ export async function orderReplay(parts: ReplayOrderParts, order: ReplayOrder): 
     stopShare: order.stopShare ?? null,
   }
   const replay = await transaction(pool, core, async (tx) => {
-    const end = await endOfLetters(tx)
-    const total = await countSelected(tx, selection, end)
+    const end = records === undefined ? await endOfLetters(tx) : 0n
+    const total = records ?? (await countSelected(tx, selection, end))
     const { rows } = await tx.query<ReplayRow>(
       `/* millrace:replay-order */ insert into millrace.replay as r (application, selection, next_id, end_id, dry_run, rate,
          canary, stop_after, stop_share, max_replays, total, ordered_by, reason)
@@ -76,18 +181,19 @@ export async function orderReplay(parts: ReplayOrderParts, order: ReplayOrder): 
       ],
     )
     const ordered = replayOf(rows[0] as ReplayRow)
+    await kind.more(tx, ordered.id)
     await noteAction(tx, {
       user,
       reason,
-      action: dryRun ? 'dlq.dry-run' : 'dlq.replay',
-      filter: { ...selection, ...pace, maxReplays },
+      action: `${kind.action}.${dryRun ? 'dry-run' : 'replay'}`,
+      filter: { ...kind.filter, ...pace, maxReplays },
       count: Number(total),
       detail: { replay: ordered.id },
     })
     return ordered
   })
   await wakeReplayers(parts)
-  return replay
+  return getReplay(pool, replay.id)
 }
 
 /** What can be done to a replay that is under way. */

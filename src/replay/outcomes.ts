@@ -23,55 +23,39 @@ export interface ReplayStanding {
 /** Below this many, a share of failures says nothing. */
 export const LEAST_FOR_SHARE = 20
 
+/** What became of a chunk, in numbers. */
+export interface ChunkCounts {
+  readonly passed: number
+  readonly failed: number
+  readonly skipped: number
+  /** Of those that failed. */
+  readonly parked: number
+}
+
 /**
- * The last statements of a chunk's transaction: writes down what became of each, counts it, and applies the limits of the
- * replay. The compare-and-set on owner, epoch and state is the fence: whoever was replaced, and whoever an operator has
- * paused meanwhile, commits nothing.
+ * Counts what became of a chunk, behind all that it has done in its transaction, and applies the limits of the replay. The
+ * compare-and-set on owner, epoch and state is the fence: whoever was replaced, and whoever an operator has paused
+ * meanwhile, commits nothing.
  * @throws E_CONSUMER_NOT_OWNER when the replay is not ours, or not running, any more. The caller rolls back.
  */
-export async function writeOutcomes(
+export async function passFence(
   db: Queryable,
   replay: Replay,
   owner: string,
-  outcomes: readonly ReplayOutcome[],
-  parked: number,
+  { passed, failed, skipped, parked }: ChunkCounts,
 ): Promise<ReplayStanding> {
-  const count = (outcome: ReplayOutcome['outcome']): number =>
-    outcomes.filter((one) => one.outcome === outcome).length
   const { rows } = await db.query<{ passed: string; failed: string }>(
-    `/* millrace:replay-outcomes */ with fence as (
-       update millrace.replay
-       set passed = passed + $4, failed = failed + $5, skipped = skipped + $6, parked = parked + $7,
-         updated_at = clock_timestamp()
-       where id = $1 and owner = $2 and epoch = $3 and state = 'running'
-       returning passed, failed
-     ), noted as (
-       insert into millrace.replay_outcome (replay_id, dead_letter_id, outcome, error, fingerprint)
-       select $1, o.id, o.outcome, o.error::json, o.fingerprint
-       from fence, unnest($8::bigint[], $9::text[], $10::text[], $11::text[]) o(id, outcome, error, fingerprint)
-     )
-     select passed::text, failed::text from fence`,
-    [
-      replay.id,
-      owner,
-      replay.epoch,
-      count('passed'),
-      count('failed'),
-      count('skipped') + count('not-run'),
-      parked,
-      plainArray(outcomes.map(({ id }) => String(id))),
-      textArray(outcomes.map(({ outcome }) => outcome)),
-      textArray(outcomes.map(({ error }) => (error === undefined ? null : JSON.stringify(error)))),
-      textArray(outcomes.map(({ fingerprint }) => fingerprint ?? null)),
-    ],
+    `/* millrace:replay-fence */ update millrace.replay
+     set passed = passed + $4, failed = failed + $5, skipped = skipped + $6, parked = parked + $7,
+       updated_at = clock_timestamp()
+     where id = $1 and owner = $2 and epoch = $3 and state = 'running'
+     returning passed::text, failed::text`,
+    [replay.id, owner, replay.epoch, passed, failed, skipped, parked],
   )
   const counted = rows[0]
   if (counted === undefined) throw notOurs(replay)
-  const limit = limitReached(
-    replay,
-    { passed: Number(counted.passed), failed: Number(counted.failed) },
-    count('passed') + count('failed'),
-  )
+  const now = { passed: Number(counted.passed), failed: Number(counted.failed) }
+  const limit = limitReached(replay, now, passed + failed)
   if (limit === undefined) return { goesOn: true }
   await db.query(
     `/* millrace:replay-limit */ update millrace.replay
@@ -79,6 +63,38 @@ export async function writeOutcomes(
     [replay.id, limit.state, limit.note],
   )
   return { goesOn: false }
+}
+
+/** Writes down what became of each dead letter of a chunk: once per replay, or the transaction fails. */
+export async function writeOutcomes(
+  db: Queryable,
+  replay: Replay,
+  outcomes: readonly ReplayOutcome[],
+): Promise<void> {
+  await db.query(
+    `/* millrace:replay-outcomes */ insert into millrace.replay_outcome (replay_id, dead_letter_id, outcome, error, fingerprint)
+     select $1, o.id, o.outcome, o.error::json, o.fingerprint
+     from unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) o(id, outcome, error, fingerprint)`,
+    [
+      replay.id,
+      plainArray(outcomes.map(({ id }) => String(id))),
+      textArray(outcomes.map(({ outcome }) => outcome)),
+      textArray(outcomes.map(({ error }) => (error === undefined ? null : JSON.stringify(error)))),
+      textArray(outcomes.map(({ fingerprint }) => fingerprint ?? null)),
+    ],
+  )
+}
+
+/** What became of a chunk of dead letters, in numbers. */
+export function countOutcomes(outcomes: readonly ReplayOutcome[], parked: number): ChunkCounts {
+  const count = (outcome: ReplayOutcome['outcome']): number =>
+    outcomes.filter((one) => one.outcome === outcome).length
+  return {
+    passed: count('passed'),
+    failed: count('failed'),
+    skipped: count('skipped') + count('not-run'),
+    parked,
+  }
 }
 
 /**

@@ -13,7 +13,10 @@ export {
   changeReplay,
   countReplay,
   getReplay,
+  orderRecordsReplay,
   orderReplay,
+  planRecordsReplay,
+  type RecordsReplayOrder,
   type ReplayChange,
   type ReplayOrder,
 } from './order.ts'
@@ -50,10 +53,10 @@ export async function listReplays(db: Queryable, filter: ReplayFilter = {}): Pro
 export interface ReplayFailures {
   readonly fingerprint: string | null
   readonly count: bigint
-  /** Of the dead letter with the lowest number. */
+  /** Of the first one. */
   readonly error: ErrorDescription
-  /** That dead letter. */
-  readonly example: bigint
+  /** The first one: number of a dead letter, or place of a past record. */
+  readonly example: string
 }
 
 /** Why dead letters did not pass in a replay, most frequent first, at most 20 causes. */
@@ -64,19 +67,23 @@ export async function replayFailures(db: Queryable, id: bigint): Promise<ReplayF
     example: string
     error: ErrorDescription
   }>(
-    `/* millrace:replay-failures */ select g.fingerprint, g.count::text, g.example::text, o.error
+    `/* millrace:replay-failures */ select * from (select g.fingerprint, g.count::text, 'dead letter ' || g.example as example, o.error
      from (select fingerprint, count(*) as count, min(dead_letter_id) as example from millrace.replay_outcome
        where replay_id = $1 and outcome in ('failed', 'not-run') group by fingerprint order by 2 desc limit 20) g
-     join millrace.replay_outcome o on o.replay_id = $1 and o.dead_letter_id = g.example
-     order by g.count desc`,
+     join millrace.replay_outcome o on o.replay_id = $1 and o.dead_letter_id = g.example) l
+     union all
+     select * from (select f.fingerprint, f.count::text, r.topic || '/' || f.partition || '@' || f."offset", f.error
+     from millrace.replay_failure f join millrace.replay r on r.id = f.replay_id
+     where f.replay_id = $1 order by f.count desc limit 20) p`,
     [id],
   )
-  return rows.map(({ fingerprint, count, example, error }) => ({
+  const found = rows.map(({ fingerprint, count, example, error }) => ({
     fingerprint,
     count: BigInt(count),
-    example: BigInt(example),
+    example,
     error,
   }))
+  return found.sort((a, b) => Number(b.count - a.count))
 }
 
 /** What a replay did with a dead letter. */

@@ -29,11 +29,20 @@ export interface ReplayPace {
   readonly maxReplays: number
 }
 
-/** A replay of dead letters, as it is kept. */
+/** Past records, and who is to handle them again. */
+export interface PastRecords {
+  readonly handler: string
+  readonly topic: string
+  readonly topicId: string
+}
+
+/** A replay, as it is kept. */
 export interface Replay extends ReplayPace {
   readonly id: bigint
   readonly application: string | null
   readonly selection: DeadLetterSelection
+  /** What is worked through where these are no dead letters: past records of a topic, by one handler. */
+  readonly records: PastRecords | null
   /** The first dead letter that may not have its outcome. */
   readonly next: bigint
   /** The first that is not worked on: those that came after the order. */
@@ -61,7 +70,7 @@ export interface Replay extends ReplayPace {
 }
 
 /** The columns of {@link ReplayRow}, for an alias `r`. */
-export const REPLAY_COLUMNS = `r.id::text, r.application, r.selection, r.next_id::text, r.end_id::text, r.dry_run, r.rate,
+export const REPLAY_COLUMNS = `r.id::text, r.application, r.selection, r.handler, r.topic, r.topic_id, r.next_id::text, r.end_id::text, r.dry_run, r.rate,
   r.canary, r.stop_after, r.stop_share, r.max_replays, r.state, r.note, r.total::text, r.passed::text, r.failed::text,
   r.skipped::text, r.parked::text, r.owner, r.epoch::text, r.ordered_by, r.reason, r.created_at, r.started_at,
   r.finished_at, r.updated_at`
@@ -71,6 +80,9 @@ export interface ReplayRow extends Record<string, unknown> {
   id: string
   application: string | null
   selection: unknown
+  handler: string | null
+  topic: string | null
+  topic_id: string | null
   next_id: string
   end_id: string
   dry_run: boolean
@@ -101,6 +113,10 @@ export function replayOf(row: ReplayRow): Replay {
     id: BigInt(row.id),
     application: row.application,
     selection: selectionFromJson(row.selection),
+    records:
+      row.handler === null || row.topic === null || row.topic_id === null
+        ? null
+        : { handler: row.handler, topic: row.topic, topicId: row.topic_id },
     next: BigInt(row.next_id),
     end: BigInt(row.end_id),
     dryRun: row.dry_run,

@@ -11,7 +11,8 @@ import { wake, type Listener } from '../postgres/listener.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { LIVE_PROCESSES_SQL, type Heartbeat } from '../process/heartbeat.ts'
 import { replayOf, REPLAY_COLUMNS, type Replay, type ReplayRow } from './replay.ts'
-import { runReplay, type RetryJobs } from './replay-run.ts'
+import { runReplay } from './replay-run.ts'
+import type { RetryJobs } from './replay-work.ts'
 
 /** Options of {@link Replayer}. */
 export interface ReplayerOptions {

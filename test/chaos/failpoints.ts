@@ -45,6 +45,9 @@ export const REPLAY_FAILPOINTS = [
 /** The failpoints of src that the flood brake passes; their sweep is one of its own. */
 export const BRAKE_FAILPOINTS = ['brake:found', 'brake:stopped'] as const
 
+/** The failpoint of src that the sender of alerts passes; its kill is among the tests of upkeep. */
+export const ALERT_FAILPOINTS = ['alerts:sent'] as const
+
 /** Places in the scenario's own handlers that the sweep goes through as well. */
 export const HANDLER_FAILPOINTS = [
   'handler:applied',

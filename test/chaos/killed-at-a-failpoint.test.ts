@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import {
+  ALERT_FAILPOINTS,
   BRAKE_FAILPOINTS,
   HANDLER_FAILPOINTS,
   RELAY_FAILPOINTS,
@@ -27,7 +28,13 @@ test('sweeps over every failpoint there is', () => {
   }
   assert.deepEqual(
     [...named].sort(),
-    [...SOURCE_FAILPOINTS, ...RELAY_FAILPOINTS, ...REPLAY_FAILPOINTS, ...BRAKE_FAILPOINTS].sort(),
+    [
+      ...SOURCE_FAILPOINTS,
+      ...RELAY_FAILPOINTS,
+      ...REPLAY_FAILPOINTS,
+      ...BRAKE_FAILPOINTS,
+      ...ALERT_FAILPOINTS,
+    ].sort(),
   )
 })
 

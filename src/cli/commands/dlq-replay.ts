@@ -2,11 +2,11 @@ import { countReplay, orderReplay } from '../../replay/queries.ts'
 import type { Command } from '../command.ts'
 import { confirmMany, CONFIRM_OPTIONS } from '../confirm.ts'
 import { withOperator } from '../connect.ts'
-import { usage } from '../errors.ts'
 import { EXIT } from '../exit-codes.ts'
-import { DATABASE_OPTIONS, LIST_OPTIONS, ORDER_OPTIONS, type Arguments } from '../options.ts'
+import { DATABASE_OPTIONS, LIST_OPTIONS, ORDER_OPTIONS } from '../options.ts'
 import { followReplay, progressOf } from './follow-replay.ts'
 import { SELECTION_OPTIONS, selectionOf } from './dlq-selection.ts'
+import { PACE_OPTIONS, paceOf } from './replay-pace.ts'
 
 /** `millrace dlq replay` */
 export const dlqReplayCommand: Command = {
@@ -15,23 +15,12 @@ export const dlqReplayCommand: Command = {
   positionals: { min: 0, max: 1_000 },
   options: {
     ...SELECTION_OPTIONS,
-    rate: { type: 'string', value: '<n>', help: 'at most so many a second (default as it goes)' },
-    canary: {
-      type: 'string',
-      value: '<n>',
-      help: 'try so many first; wait when one of them fails',
-    },
-    'stop-after': {
-      type: 'string',
-      value: '<n|x%>',
-      help: 'end after so many failures, or at such a share of them',
-    },
+    ...PACE_OPTIONS,
     'max-replays': {
       type: 'string',
       value: '<n>',
       help: 'park what has failed in so many replays (default 3)',
     },
-    detach: { type: 'boolean', help: 'order it, and do not wait for its end' },
     ...CONFIRM_OPTIONS,
     ...ORDER_OPTIONS,
     ...pick(LIST_OPTIONS, 'json', 'jsonl'),
@@ -50,7 +39,8 @@ export const dlqReplayCommand: Command = {
   ],
   run(context) {
     const { args, out } = context
-    const pace = paceOf(args)
+    const maxReplays = args.whole('max-replays', 1, 1_000)
+    const pace = { ...paceOf(args), ...(maxReplays === undefined ? {} : { maxReplays }) }
     return withOperator(context, { writes: true }, async ({ operator }) => {
       const selection = await selectionOf(args, operator.pool)
       const count = await countReplay(operator.pool, selection)
@@ -72,27 +62,6 @@ export const dlqReplayCommand: Command = {
       return EXIT.ok
     })
   },
-}
-
-function paceOf(args: Arguments): {
-  rate: number | null
-  canary: number | null
-  stopAfter: number | null
-  stopShare: number | null
-  maxReplays?: number
-} {
-  const stop = args.text('stop-after')
-  const share = stop === undefined ? null : /^(\d{1,3}(?:\.\d+)?)%$/.exec(stop)
-  if (stop !== undefined && share === null && !/^[1-9]\d{0,8}$/.test(stop))
-    throw usage(`--stop-after: expected a number of failures or a share as 1%, got '${stop}'`)
-  const maxReplays = args.whole('max-replays', 1, 1_000)
-  return {
-    rate: args.whole('rate', 1, 1_000_000) ?? null,
-    canary: args.whole('canary', 1, 1_000_000) ?? null,
-    stopAfter: stop === undefined || share !== null ? null : Number(stop),
-    stopShare: share === null ? null : Number(share[1]) / 100,
-    ...(maxReplays === undefined ? {} : { maxReplays }),
-  }
 }
 
 function pick<T extends object, K extends keyof T>(from: T, ...keys: K[]): Pick<T, K> {

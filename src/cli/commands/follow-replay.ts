@@ -91,7 +91,7 @@ export function summaryOf(replay: Replay, failures: readonly ReplayFailures[]): 
   ]
   for (const { count, error, example } of failures)
     lines.push(
-      `  ${count} × ${error.code ?? error.class}: ${error.message.slice(0, 200)} (dead letter ${example})`,
+      `  ${count} × ${error.code ?? error.class}: ${error.message.slice(0, 200)} (${example})`,
     )
   return lines.join('\n')
 }

@@ -26,6 +26,7 @@ const COLUMNS: readonly Column<Replay>[] = [
   { name: 'id', of: (r) => r.id, align: 'right' },
   { name: 'created', of: (r) => shownTime(r.createdAt) },
   { name: 'app', of: (r) => r.application },
+  { name: 'of', of: (r) => (r.records === null ? 'dead letters' : r.records.topic), least: 8 },
   { name: 'kind', of: (r) => (r.dryRun ? 'dry run' : 'replay') },
   { name: 'state', of: (r) => r.state },
   { name: 'total', of: (r) => r.total, align: 'right' },

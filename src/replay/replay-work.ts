@@ -1,0 +1,240 @@
+import { abortReason, StopReason, throwIfAborted } from '../core/abort.ts'
+import { failpoint } from '../core/failpoint.ts'
+import type { FailedRecord } from '../consumer/apply.ts'
+import type { BatchScope } from '../consumer/batch-environment.ts'
+import type { BoundApplication } from '../consumer/bind.ts'
+import { settleItems, type CommitRange } from '../consumer/settle.ts'
+import type { Item } from '../consumer/step.ts'
+import type { Queryable } from '../postgres/queryable.ts'
+import { transaction, type Transaction } from '../postgres/transaction.ts'
+import { passFence, type ChunkCounts } from './outcomes.ts'
+import type { Replay } from './replay.ts'
+
+/**
+ * Gives discarded jobs back to their queues, in the transaction that is given; resolves to the ids of those it did.
+ * The others are not in the history any more, or in a state that has no way back.
+ */
+export type RetryJobs = (tx: Transaction, ids: readonly string[]) => Promise<ReadonlySet<string>>
+
+/** Options of a replay's work. */
+export interface ReplayRunOptions {
+  readonly replay: Replay
+  /** Undefined for jobs that no application made: they need no handler. */
+  readonly bound: BoundApplication | undefined
+  readonly environment: Pick<BoundApplication, 'core' | 'pool' | 'whenAlive' | 'codeVersion'>
+  /** Id under which this process owns the replay. */
+  readonly processId: string
+  readonly retryJobs: RetryJobs
+}
+
+/** Most dead letters and bytes of a chunk, where the application does not say. */
+const CHUNK = { records: 500, bytes: 4_194_304 } as const
+/** With a rate, so many chunks a second: neither in bursts, nor a transaction for each. */
+const CHUNKS_PER_SECOND = 4
+
+/** How much of a replay is worked on at once. */
+export interface ChunkLimits {
+  readonly records: number
+  readonly bytes: number
+}
+
+/** Applies items in a transaction; see `settleItems`. */
+export type ApplyItems = Parameters<CommitRange>[1]
+
+/**
+ * What replays of dead letters and of past records have in common: chunk by chunk until nothing is left, at the pace that
+ * was ordered, each chunk committed behind the fence.
+ */
+export abstract class ReplayWork {
+  protected readonly options: ReplayRunOptions
+  /** Aborted as well when a limit of the replay has ended it in the middle of a chunk. */
+  protected readonly signal: AbortSignal
+  readonly #ended = new AbortController()
+  /** Its limits, and how many have failed, are as they are now. */
+  protected replay: Replay
+  #tried: number
+
+  constructor(options: ReplayRunOptions, signal: AbortSignal) {
+    this.options = options
+    this.replay = options.replay
+    this.#tried = Number(options.replay.passed + options.replay.failed)
+    this.signal = AbortSignal.any([signal, this.#ended.signal])
+  }
+
+  /** Works on what is next, within limits; resolves to how much that was, 0 when nothing is left. */
+  protected abstract chunk(limits: ChunkLimits): Promise<number>
+
+  async run(): Promise<void> {
+    const { environment } = this.options
+    while (!this.#ended.signal.aborted) {
+      throwIfAborted(this.signal)
+      await environment.whenAlive(this.signal)
+      const began = environment.core.clock.monotonicMs()
+      let worked: number
+      try {
+        worked = await this.chunk(this.#limits())
+      } catch (error) {
+        // Its own limit has ended it, and that is committed.
+        if (this.#ended.signal.aborted) return
+        throw error
+      }
+      if (worked === 0) {
+        await this.#finish()
+        return
+      }
+      await this.#keepPace(worked, environment.core.clock.monotonicMs() - began)
+    }
+  }
+
+  /** Ends it for a reason that only somebody can mend; it can be resumed. */
+  protected async stop(note: string): Promise<never> {
+    const { environment, processId } = this.options
+    const { id, epoch } = this.replay
+    await environment.pool.query(
+      `/* millrace:replay-stop */ update millrace.replay
+       set state = 'stopped', note = $4, finished_at = clock_timestamp(), updated_at = clock_timestamp()
+       where id = $1 and owner = $2 and epoch = $3 and state = 'running'`,
+      [id, processId, epoch, note],
+    )
+    this.#ended.abort(new StopReason(note))
+    throw abortReason(this.#ended.signal)
+  }
+
+  /** Our own limit comes first and knows whose time it was; the server's is for when we are not there to keep it. */
+  protected get timeoutMs(): number {
+    return Math.ceil((this.options.bound?.options.transactionTimeoutMs ?? 5_000) * 1.25)
+  }
+
+  /** What records need on their way through the handlers. No brake: a replay has limits of its own. */
+  protected scope(): BatchScope {
+    const { bound, processId } = this.options
+    if (bound === undefined) throw new Error('records are replayed by an application')
+    return {
+      env: { ...bound, processId, brake: undefined, onWaiting: () => {} },
+      about: { replay: String(this.replay.id) },
+      signal: this.signal,
+    }
+  }
+
+  /**
+   * Takes prepared items to their ends, by transactions of `commit`, or of `rehearsed` after a transaction that was rolled
+   * back; never more of them than may still fail.
+   */
+  protected async settle(
+    scope: BatchScope,
+    items: readonly Item[],
+    ends: {
+      readonly commit: (items: readonly Item[], apply: ApplyItems) => Promise<void>
+      readonly rehearsed: (items: readonly Item[], failed: readonly FailedRecord[]) => Promise<void>
+    },
+  ): Promise<void> {
+    const done = new Set<Item>()
+    const commit: CommitRange = async ({ from, to }, apply) => {
+      let left = items.slice(from, to).filter((item) => !done.has(item))
+      while (left.length > 0) {
+        const wanted = this.#withinLimit(left)
+        if (this.replay.dryRun) await ends.rehearsed(wanted, await this.#rehearse(wanted, apply))
+        else await ends.commit(wanted, apply)
+        for (const item of wanted) done.add(item)
+        left = left.slice(wanted.length)
+      }
+    }
+    await settleItems(scope, items, { from: 0, to: items.length }, commit)
+  }
+
+  /** One transaction of a chunk: what `action` writes, then the fence, then what only its owner may write. */
+  protected async transact(
+    action: (
+      tx: Transaction,
+    ) => Promise<{ readonly counts: ChunkCounts; readonly asOwner?: () => Promise<void> }>,
+    committed: (db: Queryable) => Promise<boolean>,
+  ): Promise<void> {
+    const { environment, processId } = this.options
+    let counts: ChunkCounts = { passed: 0, failed: 0, skipped: 0, parked: 0 }
+    let goesOn = true
+    await transaction(
+      environment.pool,
+      environment.core,
+      async (tx) => {
+        const done = await action(tx)
+        counts = done.counts
+        await failpoint('replay:before-outcomes')
+        const standing = await passFence(tx, this.replay, processId, counts)
+        await done.asOwner?.()
+        await failpoint('replay:before-commit')
+        goesOn = standing.goesOn
+      },
+      { timeoutMs: this.timeoutMs, committed },
+    )
+    await failpoint('replay:after-commit')
+    this.#tried += counts.passed + counts.failed
+    this.replay = { ...this.replay, failed: this.replay.failed + BigInt(counts.failed) }
+    if (!goesOn) {
+      this.#ended.abort(new StopReason('the replay has reached a limit of its own'))
+      throw abortReason(this.#ended.signal)
+    }
+  }
+
+  #limits(): ChunkLimits {
+    const { bound } = this.options
+    const { rate, canary } = this.replay
+    const { batchRecords: records, batchBytes: bytes } = bound?.options ?? {
+      batchRecords: CHUNK.records,
+      batchBytes: CHUNK.bytes,
+    }
+    const bounds = [records]
+    if (rate !== null) bounds.push(Math.max(1, Math.ceil(rate / CHUNKS_PER_SECOND)))
+    if (canary !== null && this.#tried < canary) bounds.push(canary - this.#tried)
+    return { records: Math.min(...bounds), bytes }
+  }
+
+  async #keepPace(count: number, tookMs: number): Promise<void> {
+    const { rate } = this.replay
+    if (rate === null) return
+    const waitMs = (count / rate) * 1_000 - tookMs
+    if (waitMs > 0) await this.options.environment.core.clock.sleep(waitMs, { signal: this.signal })
+  }
+
+  /** No more of them than may still fail: what is known to fail before anything is applied is counted. */
+  #withinLimit(items: readonly Item[]): readonly Item[] {
+    const { stopAfter } = this.replay
+    if (stopAfter === null) return items
+    let left = stopAfter - Number(this.replay.failed)
+    for (const [index, { rejected, steps }] of items.entries()) {
+      const fails = rejected !== undefined || steps.some(({ failure }) => failure !== undefined)
+      if (fails && (left -= 1) <= 0) return items.slice(0, index + 1)
+    }
+    return items
+  }
+
+  /** Applies for real, rolls back, and gives what failed. */
+  async #rehearse(items: readonly Item[], apply: ApplyItems): Promise<readonly FailedRecord[]> {
+    const { core, pool } = this.options.environment
+    let failed: readonly FailedRecord[] = []
+    const rolledBack = new StopReason('a dry run is rolled back')
+    const rehearsal = transaction(
+      pool,
+      core,
+      async (tx) => {
+        failed = (await apply(tx, items)).failed
+        throw rolledBack
+      },
+      { timeoutMs: this.timeoutMs },
+    )
+    await rehearsal.catch((error: unknown) => {
+      if (error !== rolledBack) throw error
+    })
+    return failed
+  }
+
+  async #finish(): Promise<void> {
+    const { environment, processId } = this.options
+    const { id, epoch } = this.replay
+    await environment.pool.query(
+      `/* millrace:replay-finish */ update millrace.replay
+       set state = 'finished', finished_at = clock_timestamp(), updated_at = clock_timestamp(), next_id = end_id, owner = null
+       where id = $1 and owner = $2 and epoch = $3 and state = 'running'`,
+      [id, processId, epoch],
+    )
+  }
+}
