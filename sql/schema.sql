@@ -406,6 +406,7 @@ table millrace.replay
   rate double precision
   canary integer
   stop_after integer
+  stop_every integer
   stop_share double precision
   max_replays integer not null
   state text not null default 'running'::text
@@ -490,6 +491,7 @@ sequence millrace.replay_id_seq as bigint start 1 cache 1
 CREATE OR REPLACE FUNCTION millrace.dead_letter_written()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET enable_nestloop TO 'off'
 AS $function$
 begin
   if TG_OP = 'INSERT' then

@@ -43,6 +43,8 @@ create table millrace.replay (
   canary      integer     check (canary > 0),
   -- So many failures, or such a share of those that were tried, end it.
   stop_after  integer     check (stop_after > 0),
+  -- As it was ordered; each time it is resumed after that, so many more are allowed.
+  stop_every  integer,
   stop_share  double precision check (stop_share > 0 and stop_share <= 1),
   max_replays integer     not null,
   state       text        not null default 'running' check (state in ('running', 'paused', 'finished', 'stopped', 'aborted')),

@@ -44,6 +44,8 @@ class Settlement {
   readonly #commit: CommitRange
   /** The step a user's function is working on inside the transaction, to know whose error it was. */
   #culprit: Step | undefined
+  /** Whether the handlers are at work, or have thrown. */
+  #applying = false
 
   constructor(scope: BatchScope, items: readonly Item[], commit: CommitRange) {
     this.#scope = scope
@@ -126,6 +128,8 @@ class Settlement {
     const swallowed = (error as { code?: string }).code === '25P02'
     // Out of time: whoever was on when the limit struck need not be the slow one.
     const outOfTime = error instanceof TimeoutReason && to - from > 1
+    // One of our own statements was cancelled, behind all handlers: somebody holds a lock.
+    if ((error as { code?: string }).code === '57014' && !this.#applying) return undefined
     if (this.#culprit !== undefined && !swallowed && !outOfTime) return [this.#culprit]
     if (to - from > 1) return undefined
     const live = (this.#items[from] as Item).steps.filter(isLive)
@@ -136,11 +140,15 @@ class Settlement {
 
   async #try(range: ItemRange): Promise<void> {
     this.#culprit = undefined
-    await this.#commit(range, (tx, items) =>
-      applyItems(this.#scope, tx, items, (step) => {
+    this.#applying = false
+    await this.#commit(range, async (tx, items) => {
+      this.#applying = true
+      const applied = await applyItems(this.#scope, tx, items, (step) => {
         this.#culprit = step
-      }),
-    )
+      })
+      this.#applying = false
+      return applied
+    })
   }
 }
 

@@ -119,7 +119,7 @@ async function write(
       column((l) => l.handler),
       column((l) => l.stage),
       column((l) => l.origin?.topic ?? null),
-      column((l) => l.origin?.topicId ?? null),
+      column((l) => l.origin?.topicId || null),
       column((l) => l.origin?.partition ?? null),
       column((l) => l.origin?.offset ?? null),
       column((l) => l.origin?.generation ?? null),

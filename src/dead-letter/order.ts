@@ -22,12 +22,13 @@ const DISCARD_CHUNK = 5_000
  * Discards what is open of a selection: it is not replayed, and not counted as open, any more. Bytes, error and history
  * stay. In transactions of 5,000 each with its own note in the audit, so what was done before an error stays done.
  * @param order.reason why: without one, nobody will know later that it was right.
+ * @param order.end only those with a lower number: what came later, nobody has looked at.
  * @returns how many were discarded.
  */
 export async function discardDeadLetters(
   { core, pool, user }: DeadLetterOrderParts,
   selection: DeadLetterSelection,
-  { reason }: { readonly reason: string },
+  { reason, end }: { readonly reason: string; readonly end: bigint },
 ): Promise<number> {
   let discarded = 0
   for (;;) {
@@ -39,7 +40,7 @@ export async function discardDeadLetters(
           `/* millrace:dead-letter-discard */ update millrace.dead_letter
            set state = 'discarded', closed_at = clock_timestamp()
            where id in (select d.id from millrace.dead_letter d where ${selectedSql(selection, pass)}
-             order by d.id limit ${DISCARD_CHUNK} for update)`,
+               and d.id < ${pass(String(end))}::bigint order by d.id limit ${DISCARD_CHUNK} for update)`,
           values,
         )
         const changed = rowCount ?? 0

@@ -63,7 +63,9 @@ export function decodeMeta(text: string | null): JobMeta {
  */
 export function idempotencyKeyOf(id: string, origin: JobOrigin | undefined): string {
   if (origin === undefined) return id
-  const { application, handler, topicId, partition, offset, generation, index } = origin
-  const name = [application, handler, topicId, partition, String(offset), generation, index]
+  const { application, handler, topic, topicId, partition, offset, generation, index } = origin
+  // Of a record that another program set aside only the topic's name is known.
+  const where = topicId === '' ? topic : topicId
+  const name = [application, handler, where, partition, String(offset), generation, index]
   return uuidOfName(JSON.stringify(['millrace.job', ...name]))
 }

@@ -31,7 +31,7 @@ export class LettersRun extends ReplayWork {
     const ofJobs = letters.filter(({ stage }) => stage === 'job')
     const ofRecords = letters.filter(({ stage }) => stage !== 'job')
     if (ofRecords.length > 0) await this.#records(ofRecords)
-    if (ofJobs.length > 0) await this.#jobs(ofJobs)
+    await this.#allJobs(ofJobs)
     this.replay = { ...this.replay, next: (letters.at(-1)?.id ?? this.replay.next) + 1n }
     return letters.length
   }
@@ -111,6 +111,26 @@ export class LettersRun extends ReplayWork {
     return noteFailedAgain(tx, again, { codeVersion, maxReplays: this.replay.maxReplays })
   }
 
+  /** No more of them at once than may still fail; and behind a canary, somebody is to look at how they went. */
+  async #allJobs(letters: readonly LetterToReplay[]): Promise<void> {
+    const { canary, stopAfter } = this.replay
+    const triedBefore = this.tried
+    for (let at = 0; at < letters.length; ) {
+      const most = stopAfter === null ? letters.length : stopAfter - Number(this.replay.failed)
+      const some = letters.slice(at, at + Math.max(1, most))
+      await this.#jobs(some)
+      at += some.length
+    }
+    const isCanary = canary !== null && triedBefore < canary && this.tried >= canary
+    if (isCanary && letters.length > 0 && !this.replay.dryRun) {
+      const jobs = letters.length === 1 ? '1 job was' : `${letters.length} jobs were`
+      await this.stop(
+        `${jobs} given back to their queue as a canary: resume when they have gone well`,
+        'paused',
+      )
+    }
+  }
+
   /** Jobs go back to their queues: whether they succeed is seen there. */
   async #jobs(letters: readonly LetterToReplay[]): Promise<void> {
     const { retryJobs } = this.options
@@ -180,7 +200,10 @@ async function itemOf(scope: BatchScope, letter: LetterToReplay): Promise<Item> 
   const record = { topic, topicId, partition, offset, timestamp, key, value, headers }
   const item = await toItem(scope, record, letter.generation)
   if (item.taken !== undefined) return rejected(item, UNKNOWN_ORIGIN)
-  if (item.rejected !== undefined || letter.handler === '*') return item
+  if (item.rejected !== undefined) return item
+  // Live records that nobody handles are filtered; a dead letter is not done by that.
+  if (item.filtered !== undefined) return rejected(item, `nobody handles it: ${item.filtered}`)
+  if (letter.handler === '*') return item
   const steps = item.steps.filter(({ handler }) => handler.name === letter.handler)
   if (steps.length > 0) return { ...item, steps }
   return rejected(
@@ -197,14 +220,20 @@ function rejected(item: Item, why: string): Item {
 }
 
 function outcomeOf(
-  { id }: LetterToReplay,
+  { id, handler: letterHandler }: LetterToReplay,
   isOpen: boolean,
   failed: readonly FailedRecord[] | undefined,
 ): ReplayOutcome {
   if (!isOpen) return { id, outcome: 'skipped' }
   const first = failed?.[0]
   if (first === undefined) return { id, outcome: 'passed' }
-  const { stage, handler } = first
-  const error = describeFailure(first)
-  return { id, outcome: 'failed', error, fingerprint: fingerprintOf({ stage, handler, error }) }
+  // The dead letter itself keeps the stack.
+  const { stack: _, ...error } = describeFailure(first)
+  const handler = letterHandler === '*' ? first.handler : letterHandler
+  return {
+    id,
+    outcome: 'failed',
+    error,
+    fingerprint: fingerprintOf({ stage: first.stage, handler, error: describeFailure(first) }),
+  }
 }

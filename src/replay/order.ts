@@ -162,8 +162,8 @@ async function writeReplay(
     const total = records ?? (await countSelected(tx, selection, end))
     const { rows } = await tx.query<ReplayRow>(
       `/* millrace:replay-order */ insert into millrace.replay as r (application, selection, next_id, end_id, dry_run, rate,
-         canary, stop_after, stop_share, max_replays, total, ordered_by, reason)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning ${REPLAY_COLUMNS}`,
+         canary, stop_after, stop_every, stop_share, max_replays, total, ordered_by, reason)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13) returning ${REPLAY_COLUMNS}`,
       [
         selection.application,
         selectionToJson(selection),
@@ -232,7 +232,7 @@ export async function changeReplay(
         `/* millrace:replay-change */ update millrace.replay r
          set state = $2, note = $3, owner = null, epoch = epoch + 1, updated_at = clock_timestamp(),
            finished_at = case when $2 = 'aborted' then clock_timestamp() end,
-           stop_after = case when r.state = 'stopped' and $2 = 'running' then r.failed + r.stop_after else r.stop_after end,
+           stop_after = case when r.state = 'stopped' and $2 = 'running' then r.failed + r.stop_every else r.stop_after end,
            stop_share = case when r.state = 'stopped' and $2 = 'running' then null else r.stop_share end
          where id = $1 returning ${REPLAY_COLUMNS}`,
         [id, to, to === 'running' ? null : (reason ?? null)],
@@ -276,7 +276,7 @@ export async function getReplay(
 }
 
 /** The number of the next dead letter: what is below was there before. */
-async function endOfLetters(db: Queryable): Promise<bigint> {
+export async function endOfLetters(db: Queryable): Promise<bigint> {
   const { rows } = await db.query<{ end: string }>(
     '/* millrace:replay-end */ select coalesce(max(id) + 1, 0)::text as end from millrace.dead_letter',
   )

@@ -12,6 +12,7 @@ import {
 export {
   changeReplay,
   countReplay,
+  endOfLetters,
   getReplay,
   orderRecordsReplay,
   orderReplay,

@@ -108,7 +108,8 @@ export class RecordsRun extends ReplayWork {
           const { failed, filtered } = await apply(tx as Parameters<typeof apply>[0], some)
           await writeDeadLetters(
             tx,
-            failed.map((one) => deadLetterOf(scope.env, one)),
+            // Also what nobody could read is of this handler alone: the others have had the record.
+            failed.map((one) => deadLetterOf(scope.env, { ...one, handler })),
           )
           return { failed, filtered }
         }),

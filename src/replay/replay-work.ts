@@ -1,6 +1,7 @@
 import { abortReason, StopReason, throwIfAborted } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
 import type { FailedRecord } from '../consumer/apply.ts'
+import { BackPressure } from '../consumer/back-pressure.ts'
 import type { BatchScope } from '../consumer/batch-environment.ts'
 import type { BoundApplication } from '../consumer/bind.ts'
 import { settleItems, type CommitRange } from '../consumer/settle.ts'
@@ -52,12 +53,20 @@ export abstract class ReplayWork {
   readonly #ended = new AbortController()
   /** Its limits, and how many have failed, are as they are now. */
   protected replay: Replay
-  #tried: number
+  /** How many have passed or failed, in all. */
+  protected tried: number
+  readonly #backPressure: BackPressure | undefined
 
   constructor(options: ReplayRunOptions, signal: AbortSignal) {
     this.options = options
     this.replay = options.replay
-    this.#tried = Number(options.replay.passed + options.replay.failed)
+    this.tried = Number(options.replay.passed + options.replay.failed)
+    const { bound, replay } = options
+    // What it makes counts as the application's backlog: it waits where reading waits.
+    this.#backPressure =
+      bound?.makesJobs === true && !replay.dryRun
+        ? new BackPressure({ ...bound, ...bound.options.backlog })
+        : undefined
     this.signal = AbortSignal.any([signal, this.#ended.signal])
   }
 
@@ -69,6 +78,7 @@ export abstract class ReplayWork {
     while (!this.#ended.signal.aborted) {
       throwIfAborted(this.signal)
       await environment.whenAlive(this.signal)
+      await this.#backPressure?.ready(this.signal, () => {})
       const began = environment.core.clock.monotonicMs()
       let worked: number
       try {
@@ -82,19 +92,20 @@ export abstract class ReplayWork {
         await this.#finish()
         return
       }
+      this.#backPressure?.added(worked)
       await this.#keepPace(worked, environment.core.clock.monotonicMs() - began)
     }
   }
 
   /** Ends it for a reason that only somebody can mend; it can be resumed. */
-  protected async stop(note: string): Promise<never> {
+  protected async stop(note: string, state: 'stopped' | 'paused' = 'stopped'): Promise<never> {
     const { environment, processId } = this.options
     const { id, epoch } = this.replay
     await environment.pool.query(
       `/* millrace:replay-stop */ update millrace.replay
-       set state = 'stopped', note = $4, finished_at = clock_timestamp(), updated_at = clock_timestamp()
+       set state = $5, note = $4, finished_at = case when $5 = 'stopped' then clock_timestamp() end, updated_at = clock_timestamp()
        where id = $1 and owner = $2 and epoch = $3 and state = 'running'`,
-      [id, processId, epoch, note],
+      [id, processId, epoch, note, state],
     )
     this.#ended.abort(new StopReason(note))
     throw abortReason(this.#ended.signal)
@@ -167,7 +178,7 @@ export abstract class ReplayWork {
       { timeoutMs: this.timeoutMs, committed },
     )
     await failpoint('replay:after-commit')
-    this.#tried += counts.passed + counts.failed
+    this.tried += counts.passed + counts.failed
     this.replay = { ...this.replay, failed: this.replay.failed + BigInt(counts.failed) }
     if (!goesOn) {
       this.#ended.abort(new StopReason('the replay has reached a limit of its own'))
@@ -184,7 +195,7 @@ export abstract class ReplayWork {
     }
     const bounds = [records]
     if (rate !== null) bounds.push(Math.max(1, Math.ceil(rate / CHUNKS_PER_SECOND)))
-    if (canary !== null && this.#tried < canary) bounds.push(canary - this.#tried)
+    if (canary !== null && this.tried < canary) bounds.push(canary - this.tried)
     return { records: Math.min(...bounds), bytes }
   }
 
@@ -217,6 +228,8 @@ export abstract class ReplayWork {
       core,
       async (tx) => {
         failed = (await apply(tx, items)).failed
+        // Nothing is committed, so what is checked at a commit is checked now.
+        await tx.query('/* millrace:constraints */ set constraints all immediate')
         throw rolledBack
       },
       { timeoutMs: this.timeoutMs },

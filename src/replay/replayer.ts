@@ -67,7 +67,7 @@ export class Replayer {
     this.#loop.start()
   }
 
-  /** Ends after the chunks at hand, and gives the replays back. */
+  /** Rolls the chunks at hand back, and gives the replays back. */
   async stop(): Promise<void> {
     this.#off()
     this.#stopping.abort(new StopReason())
@@ -90,7 +90,7 @@ export class Replayer {
     return undefined
   }
 
-  /** One that nobody who lives works on. */
+  /** One that nobody who lives works on; also one of ours that we do not: it could not be given back, or its taking was not heard. */
   async #take(processId: string): Promise<Replay | undefined> {
     const { rows } = await this.#options.pool.query<ReplayRow>(
       `/* millrace:replay-take */ update millrace.replay r
@@ -98,7 +98,7 @@ export class Replayer {
        where id = (
          select id from millrace.replay
          where state = 'running' and (application is null or application = any ($2)) and id <> all ($3::bigint[])
-           and (owner is null or owner not in (${LIVE_PROCESSES_SQL}))
+           and (owner is null or owner = $1 or owner not in (${LIVE_PROCESSES_SQL}))
          order by id limit 1 for update skip locked)
        returning ${REPLAY_COLUMNS}`,
       [processId, [...this.#bound.keys()], [...this.#running.keys()].map(String)],

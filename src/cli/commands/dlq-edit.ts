@@ -45,7 +45,7 @@ export const dlqEditCommand: Command = {
           out.styled(out.style(color, `${sign} ${safeLine(line)}`))
         }
       }
-      if (changes.every(([sign]) => sign === ' ')) {
+      if (before !== null && Buffer.compare(before, value) === 0) {
         out.note('that is its value already; nothing to do')
         return EXIT.ok
       }
@@ -91,7 +91,7 @@ type Change = readonly [sign: '+' | '-' | ' ', line: string]
 /** What changes, line by line; JSON is compared as it is indented. */
 function changed(before: Uint8Array | null, after: Uint8Array): Change[] {
   const lines = (bytes: Uint8Array | null): string[] => {
-    const text = bytesToText(bytes, Number.MAX_SAFE_INTEGER) ?? '(no value)'
+    const text = bytesToText(bytes, Number.MAX_SAFE_INTEGER)
     try {
       return JSON.stringify(JSON.parse(text), null, 2).split('\n')
     } catch {

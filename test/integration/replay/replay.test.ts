@@ -18,6 +18,7 @@ import {
   orderReplay,
   type ReplayOrder,
 } from '../../../src/replay/order.ts'
+import type { NewRecord } from '../../../src/log/port.ts'
 import { outcomesOf, replayFailures } from '../../../src/replay/queries.ts'
 import type { Replay } from '../../../src/replay/replay.ts'
 import { cleanup } from '../../support/cleanup.ts'
@@ -54,6 +55,7 @@ async function bed(
   count: number,
   bad: (n: number) => boolean,
   make: (deploy: Deploy) => Application = storing,
+  topics: Record<string, { partitions: number }> = {},
 ): Promise<Bed> {
   const { url, pool } = await testDatabase(t)
   await pool.query('create table done (n int, place bigserial)')
@@ -61,7 +63,7 @@ async function bed(
   const millrace = await running(t, {
     database: url,
     run: [make(deploy)],
-    topics: { numbers: { partitions: 3 } },
+    topics: { numbers: { partitions: 3 }, ...topics },
   })
   const operator = await connectOperator({ database: url, user: 'ana@test' })
   cleanup(t, () => operator.close())
@@ -359,6 +361,64 @@ describe('a replay', () => {
     ])
   })
 
+  it('of what another program set aside closes nothing that nobody handles, and loses no handler', async (t) => {
+    const { operator, replay, millrace, pool } = await bed(
+      t,
+      0,
+      () => false,
+      () =>
+        application('app', { deadLetterTopics: ['numbers.DLT'] })
+          .on(
+            counted,
+            inTransaction(() => {
+              throw permanent('never')
+            }),
+            { name: 'bad' },
+          )
+          .on(
+            counted,
+            inTransaction(() => {
+              throw permanent('never either')
+            }),
+            { name: 'worse' },
+          ),
+      { 'numbers.DLT': { partitions: 1 } },
+    )
+    const set = (n: number, more: Record<string, string>): NewRecord => ({
+      topic: 'numbers.DLT',
+      key: null,
+      value: Buffer.from(JSON.stringify({ n })),
+      headers: Object.entries({
+        'kafka_dlt-original-topic': 'numbers',
+        'kafka_dlt-original-partition': '\0\0\0\u0001',
+        'kafka_dlt-original-offset': `\0\0\0\0\0\0\0${String.fromCharCode(n)}`,
+        'kafka_dlt-exception-fqcn': 'java.lang.IllegalStateException',
+        'kafka_dlt-exception-message': 'no',
+        ...more,
+      }).map(([name, text]) => [name, Buffer.from(text)] as const),
+    })
+    await millrace.log.append([
+      set(1, { ce_id: 'a', ce_source: 'T', ce_type: 'COUNTED', ce_specversion: '1.0' }),
+      set(2, {}),
+    ])
+    await eventually(async () => (await listDeadLetters(operator.pool)).length === 2)
+    assert.deepEqual(counts(await replay()), {
+      state: 'finished',
+      passed: 0,
+      failed: 2,
+      skipped: 0,
+      parked: 0,
+    })
+    const { rows } = await pool.query(
+      `select handler, state, topic_id, error ->> 'message' as message from millrace.dead_letter order by id`,
+    )
+    assert.deepEqual(rows, [
+      { handler: 'bad', state: 'open', topic_id: null, message: 'never' },
+      { handler: '*', state: 'open', topic_id: null, message: 'nobody handles it: no type' },
+      { handler: 'worse', state: 'open', topic_id: null, message: 'never either' },
+    ])
+  })
+
   it('gives discarded jobs back to their queue, and parks those that are discarded again and again', async (t) => {
     let works = false
     const count = job('count', {
@@ -399,7 +459,11 @@ describe('a replay', () => {
     ])
     assert.equal((await replay()).total, 0n)
     assert.equal((await replay({ selection: { application: 'app', parked: true } })).total, 1n)
-    await discardDeadLetters(operator, { application: 'app', parked: true }, { reason: 'two' })
+    await discardDeadLetters(
+      operator,
+      { application: 'app', parked: true },
+      { reason: 'two', end: 1_000n },
+    )
   })
 
   it('says what is wrong with an order', async (t) => {
