@@ -78,7 +78,11 @@ export abstract class ReplayWork {
     while (!this.#ended.signal.aborted) {
       throwIfAborted(this.signal)
       await environment.whenAlive(this.signal)
-      await this.#backPressure?.ready(this.signal, () => {})
+      await this.#backPressure?.ready(this.signal, (reason) => {
+        if (reason === null) return
+        const fields = { replay: String(this.replay.id), reason }
+        environment.core.logger.info(fields, 'a replay waits')
+      })
       const began = environment.core.clock.monotonicMs()
       let worked: number
       try {

@@ -1,117 +1,20 @@
 import assert from 'node:assert/strict'
-import { describe, it, type TestContext } from 'node:test'
+import { describe, it } from 'node:test'
 import type pg from 'pg'
 import { z } from 'zod'
-import { connectOperator, type Operator } from '../../../src/app/operator.ts'
-import type { Millrace } from '../../../src/app/start.ts'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { toJob } from '../../../src/bridge/to-job.ts'
 import { application, type Application } from '../../../src/consumer/application.ts'
-import { discardDeadLetters, editDeadLetter } from '../../../src/dead-letter/order.ts'
+import { editDeadLetter } from '../../../src/dead-letter/order.ts'
 import { getDeadLetter, listDeadLetters } from '../../../src/dead-letter/queries.ts'
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import { job } from '../../../src/jobs/job.ts'
-import {
-  changeReplay,
-  getReplay,
-  orderReplay,
-  type ReplayOrder,
-} from '../../../src/replay/order.ts'
+import { changeReplay, getReplay, orderReplay } from '../../../src/replay/order.ts'
 import type { NewRecord } from '../../../src/log/port.ts'
 import { outcomesOf, replayFailures } from '../../../src/replay/queries.ts'
-import type { Replay } from '../../../src/replay/replay.ts'
-import { cleanup } from '../../support/cleanup.ts'
-import { testDatabase } from '../../support/database.ts'
-import { running, settled } from '../../support/millrace.ts'
+import { bed, counted, counts, storing, type Deploy } from '../../support/replay.ts'
 import { eventually } from '../../support/wait.ts'
-
-const counted = event('COUNTED', {
-  source: 'TEST',
-  topic: 'numbers',
-  schema: z.object({ n: z.int() }),
-  key: (data) => `key-${data.n % 3}`,
-})
-
-/** Which numbers fail, changed by "deploys". */
-interface Deploy {
-  bad: (n: number) => boolean
-}
-
-interface Bed {
-  readonly pool: pg.Pool
-  readonly millrace: Millrace
-  readonly operator: Operator
-  readonly deploy: Deploy
-  /** Numbers that were handled, in order. */
-  readonly done: () => Promise<number[]>
-  /** Orders a replay and waits until it is at rest. */
-  readonly replay: (order?: Partial<ReplayOrder>) => Promise<Replay>
-  readonly open: () => Promise<number>
-}
-
-async function bed(
-  t: TestContext,
-  count: number,
-  bad: (n: number) => boolean,
-  make: (deploy: Deploy) => Application = storing,
-  topics: Record<string, { partitions: number }> = {},
-): Promise<Bed> {
-  const { url, pool } = await testDatabase(t)
-  await pool.query('create table done (n int, place bigserial)')
-  const deploy: Deploy = { bad }
-  const millrace = await running(t, {
-    database: url,
-    run: [make(deploy)],
-    topics: { numbers: { partitions: 3 }, ...topics },
-  })
-  const operator = await connectOperator({ database: url, user: 'ana@test' })
-  cleanup(t, () => operator.close())
-  await millrace.publishMany(
-    counted,
-    Array.from({ length: count }, (_, n) => ({ n })),
-  )
-  await settled(millrace)
-  const atRest = (id: bigint): Promise<Replay> =>
-    eventually(async () => {
-      const now = await getReplay(operator.pool, id)
-      return now.state === 'running' ? undefined : now
-    }) as Promise<Replay>
-  return {
-    pool,
-    millrace,
-    operator,
-    deploy,
-    done: async () =>
-      (await pool.query<{ n: number }>('select n from done order by place')).rows.map(({ n }) => n),
-    replay: async (order = {}) => {
-      const { id } = await orderReplay(operator, {
-        selection: { application: 'app' },
-        ...order,
-      })
-      return atRest(id)
-    },
-    open: async () =>
-      (await listDeadLetters(operator.pool, { state: 'open', limit: 1_000 })).length,
-  }
-}
-
-const storing = (deploy: Deploy): Application =>
-  application('app', { floodBrake: false }).on(
-    counted,
-    inTransaction(async ({ data }, { tx }) => {
-      if (deploy.bad(data.n)) throw permanent(`${data.n} is not to be counted`)
-      await tx.query('insert into done (n) values ($1)', [data.n])
-    }),
-  )
-
-const counts = ({ state, passed, failed, skipped, parked }: Replay): unknown => ({
-  state,
-  passed: Number(passed),
-  failed: Number(failed),
-  skipped: Number(skipped),
-  parked: Number(parked),
-})
 
 describe('a replay', () => {
   it('hands dead letters to the code that is deployed now, in order per key, and closes them', async (t) => {
@@ -417,53 +320,6 @@ describe('a replay', () => {
       { handler: '*', state: 'open', topic_id: null, message: 'nobody handles it: no type' },
       { handler: 'worse', state: 'open', topic_id: null, message: 'never either' },
     ])
-  })
-
-  it('gives discarded jobs back to their queue, and parks those that are discarded again and again', async (t) => {
-    let works = false
-    const count = job('count', {
-      args: z.object({ n: z.int() }),
-      handle: ({ n }) => {
-        if (!works || n === 2) throw permanent('no')
-      },
-    })
-    const { operator, replay, pool, millrace, open } = await bed(
-      t,
-      4,
-      () => false,
-      () =>
-        application('app', { floodBrake: false }).on(
-          counted,
-          toJob(count, ({ data }) => data),
-        ),
-    )
-    assert.equal(await open(), 4)
-    assert.deepEqual(counts(await replay({ dryRun: true })), {
-      state: 'finished',
-      passed: 0,
-      failed: 0,
-      skipped: 4,
-      parked: 0,
-    })
-    works = true
-    for (let round = 1; round <= 3; round += 1) {
-      assert.equal((await replay()).passed, round === 1 ? 4n : 1n)
-      await settled(millrace)
-    }
-    const { rows } = await pool.query(
-      `select state, replays, count(*)::int as n from millrace.dead_letter group by 1, 2 order by 1`,
-    )
-    assert.deepEqual(rows, [
-      { state: 'parked', replays: 3, n: 1 },
-      { state: 'replayed', replays: 0, n: 3 },
-    ])
-    assert.equal((await replay()).total, 0n)
-    assert.equal((await replay({ selection: { application: 'app', parked: true } })).total, 1n)
-    await discardDeadLetters(
-      operator,
-      { application: 'app', parked: true },
-      { reason: 'two', end: 1_000n },
-    )
   })
 
   it('says what is wrong with an order', async (t) => {
