@@ -1,3 +1,4 @@
+import { toJson } from '../core/to-json.ts'
 import { safeJsonText } from '../core/safe-json-text.ts'
 
 /**
@@ -31,12 +32,7 @@ export function safeLines(text: string): string {
  * as it is and a terminal would act on is written as `\uXXXX`, which is the same JSON.
  */
 export function safeJson(value: unknown, indent?: number): string {
-  const text = JSON.stringify(
-    value,
-    (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item),
-    indent,
-  )
-  return safeJsonText(text ?? 'null')
+  return safeJsonText(toJson(value, indent) ?? 'null')
 }
 
 /** `text` cut to at most `width` terminal cells, with `…` where something is missing. */

@@ -1,3 +1,4 @@
+import { toJson } from '../core/to-json.ts'
 import type { Core } from '../core/core.ts'
 import type { DeadLetterStage } from '../dead-letter/stage.ts'
 import type { ErrorDescription } from '../errors/describe.ts'
@@ -143,9 +144,7 @@ export async function haltPosition(
       code,
       from,
       to,
-      JSON.stringify(evidence, (_key, item: unknown) =>
-        typeof item === 'bigint' ? String(item) : item,
-      ),
+      toJson(evidence),
     ],
   )
   const [gap] = rows

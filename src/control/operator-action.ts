@@ -1,3 +1,4 @@
+import { toJson } from '../core/to-json.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
 /** Who orders something, and why. */
@@ -52,11 +53,5 @@ export async function noteOutcome(
   await db.query(
     `/* millrace:operator-outcome */ update millrace.operator_action set count = $2, detail = $3 where id = $1`,
     [id, count, detail === undefined ? null : toJson(detail)],
-  )
-}
-
-function toJson(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === 'bigint' ? String(item) : item,
   )
 }

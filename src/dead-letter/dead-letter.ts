@@ -1,3 +1,4 @@
+import { storableText } from '../core/storable-text.ts'
 import type { ErrorDescription } from '../errors/describe.ts'
 import type { Header } from '../events/raw-record.ts'
 import { headersToJson } from '../log/headers-json.ts'
@@ -173,5 +174,5 @@ function producerOf({ record }: NewDeadLetter): string | null {
 
 /** A text from a record's header as Postgres can hold it; the header itself is kept as bytes beside it. */
 function storable(text: string | undefined): string | null {
-  return text === undefined ? null : text.toWellFormed().replaceAll('\u0000', '\\u0000')
+  return text === undefined ? null : storableText(text)
 }

@@ -47,14 +47,7 @@ export function selectedSql(
   return conditions.join(' and ')
 }
 
-/** A selection as it is kept with a replay. */
-export function selectionToJson(selection: DeadLetterSelection): string {
-  return JSON.stringify(selection, (_key, value: unknown) =>
-    typeof value === 'bigint' ? String(value) : value,
-  )
-}
-
-/** The selection that {@link selectionToJson} wrote. */
+/** The selection that a replay keeps as JSON, its numbers as strings. */
 export function selectionFromJson(json: unknown): DeadLetterSelection {
   const { ids, from, since, until, ...rest } = json as Record<string, unknown> & {
     ids?: string[]

@@ -1,3 +1,4 @@
+import { storableText } from '../core/storable-text.ts'
 import { isMillraceError, MillraceError } from './millrace-error.ts'
 import { kindOf } from './schema-issues.ts'
 import { showPath } from './show-path.ts'
@@ -169,5 +170,5 @@ function safely<T>(otherwise: T, read: () => T): T {
 
 function clean(text: string, limit: number): string {
   const cut = text.length > limit ? `${text.slice(0, limit)}…` : text
-  return cut.toWellFormed().replaceAll('\u0000', '\\u0000')
+  return storableText(cut)
 }

@@ -1,3 +1,4 @@
+import { toJson } from '../core/to-json.ts'
 import { noteAction, type OrderedBy } from '../control/operator-action.ts'
 import type { StartPosition } from '../consumer/application.ts'
 import { knownPositions } from '../consumer/scope.ts'
@@ -5,7 +6,7 @@ import { startOffset } from '../consumer/start-offset.ts'
 import type { Core } from '../core/core.ts'
 import { DEFAULT_MAX_REPLAYS } from '../dead-letter/dead-letter.ts'
 import { countSelected } from '../dead-letter/replayed.ts'
-import { selectionToJson, type DeadLetterSelection } from '../dead-letter/selection.ts'
+import type { DeadLetterSelection } from '../dead-letter/selection.ts'
 import { isWhole, Problems } from '../errors/config.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import type { Log } from '../log/port.ts'
@@ -166,7 +167,7 @@ async function writeReplay(
        values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13) returning ${REPLAY_COLUMNS}`,
       [
         selection.application,
-        selectionToJson(selection),
+        toJson(selection),
         selection.from ?? 0n,
         end,
         dryRun,

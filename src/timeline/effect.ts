@@ -1,3 +1,5 @@
+import { storableText } from '../core/storable-text.ts'
+
 /** Most effects that are kept of one attempt, or of one record for one handler; the last one kept says how many came after. */
 export const MAX_EFFECTS = 100
 /** Longest name, in characters. */
@@ -50,7 +52,7 @@ function nameOf(name: unknown): string {
     // Users of JavaScript give anything; the effect counts, with a name or without.
     text = '(a name that cannot be read)'
   }
-  return storable(text.slice(0, MAX_NAME_LENGTH))
+  return storableText(text.slice(0, MAX_NAME_LENGTH))
 }
 
 function jsonOf(details: unknown): string | null {
@@ -69,8 +71,4 @@ function jsonOf(details: unknown): string | null {
 
 function note(text: string): string {
   return JSON.stringify({ note: text })
-}
-
-function storable(text: string): string {
-  return text.toWellFormed().replaceAll('\u0000', '\\u0000')
 }

@@ -1,3 +1,4 @@
+import { storableText } from '../core/storable-text.ts'
 import { CancelReason, StopReason, TimeoutReason } from '../core/abort.ts'
 import type { Random } from '../core/random.ts'
 import { describeError, type ErrorDescription } from '../errors/describe.ts'
@@ -137,5 +138,5 @@ function storable(reason: unknown): string {
     // The outcome counts, with a reason or without.
     text = '(a reason that cannot be read)'
   }
-  return text.slice(0, REASON_LIMIT).toWellFormed().replaceAll('\u0000', '\\u0000')
+  return storableText(text.slice(0, REASON_LIMIT))
 }
