@@ -36,8 +36,9 @@ export interface Flood {
 }
 
 /**
- * Whether the failures of `batch` are a flood: of the whole batch, or of any `windowRecords` records in a row that end in
- * it and may begin in `before`, what was there before the batch, oldest first. While fewer are known, those count.
+ * Whether the failures of `batch` are a flood: of the whole batch, or of any `windowRecords` records in a row that end
+ * with one of the batch that fails so. Such a run may begin in `before`, what was there before the batch, oldest first;
+ * while fewer are known, those count.
  *
  * Failures in `accepted` do not count, neither as failures nor as records: somebody has said that they are really bad.
  * Of several floods, the one with the most failures in the batch; else the first one that a run shows. What is found is

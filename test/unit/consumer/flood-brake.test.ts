@@ -43,10 +43,12 @@ function byTheWord(
   l: FloodLimits,
 ): Set<string> {
   const all = [...before, ...batch]
-  const runs = [batch]
-  for (let end = before.length + 1; l.windowRecords > 0 && end <= all.length; end += 1)
-    runs.push(all.slice(Math.max(0, end - l.windowRecords), end))
-  return new Set(['a', 'b', 'c'].filter((f) => runs.some((run) => isFlood(run, f, l))))
+  const floods = ['a', 'b', 'c'].filter((f) => isFlood(batch, f, l))
+  for (let end = before.length + 1; l.windowRecords > 0 && end <= all.length; end += 1) {
+    const run = all.slice(Math.max(0, end - l.windowRecords), end)
+    floods.push(...(all[end - 1]?.failures ?? []).filter((f) => isFlood(run, f, l)))
+  }
+  return new Set(floods)
 }
 
 describe('a flood of failures', () => {
