@@ -2,7 +2,8 @@ import { TimeoutReason, throwIfAborted } from '../core/abort.ts'
 import { isThenable } from '../core/thenable.ts'
 import { within } from '../core/within.ts'
 import { thrownError } from '../errors/describe.ts'
-import { transaction, type Transaction } from '../postgres/transaction.ts'
+import { rolledBack } from '../postgres/rolled-back.ts'
+import type { Transaction } from '../postgres/transaction.ts'
 import type { BatchScope } from './batch-environment.ts'
 import { decide } from './decide.ts'
 import type { Item, Step } from './step.ts'
@@ -24,9 +25,6 @@ export interface ProbeOptions {
   readonly onFailure: (index: number, failure: ProbedFailure) => void
 }
 
-/** Thrown to roll a transaction back on purpose. */
-const TRIED = new Error('this was only tried')
-
 /**
  * Tries the records from index `from` on, in a transaction that is rolled back, each step behind a savepoint so that one
  * that fails does not end it. Here and only here savepoints are worth their two round trips
@@ -46,27 +44,21 @@ export async function probe(
   const timeoutMs = options.transactionTimeoutMs
   const deadline = core.clock.monotonicMs() + timeoutMs
   const left = (): number => deadline - core.clock.monotonicMs()
-  let end = from
-  const run = async (tx: Transaction): Promise<never> => {
-    for (; end < items.length; end += 1) {
+  const run = async (tx: Transaction): Promise<number> => {
+    for (let end = from; end < items.length; end += 1) {
       for (const step of (items[end] as Item).steps) {
         if (step.failure !== undefined || step.skipped !== undefined) continue
         throwIfAborted(scope.signal)
-        if (left() <= 0) throw TRIED
+        if (left() <= 0) return end
         const error = await tryStep(scope, tx, step, { left, constraints })
         // Whoever was on when the time ran out need not be the slow one.
-        if (error instanceof TimeoutReason) throw TRIED
+        if (error instanceof TimeoutReason) return end
         if (error !== undefined) onFailure(end, { step, stage: 'apply', error })
       }
     }
-    throw TRIED
+    return items.length
   }
-  try {
-    await transaction(pool, core, run, { timeoutMs: Math.ceil(timeoutMs * 1.25) })
-  } catch (error) {
-    if (error !== TRIED) throw error
-  }
-  return end
+  return rolledBack(pool, core, run, { timeoutMs: Math.ceil(timeoutMs * 1.25) })
 }
 
 /** What a step fails with, if it does. An error that is the database's own fault is thrown. */

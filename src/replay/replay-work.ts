@@ -7,6 +7,7 @@ import type { BoundApplication } from '../consumer/bind.ts'
 import { settleItems, type CommitRange } from '../consumer/settle.ts'
 import type { Item } from '../consumer/step.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+import { rolledBack } from '../postgres/rolled-back.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
 import { passFence, type ChunkCounts } from './outcomes.ts'
 import type { Replay } from './replay.ts'
@@ -225,23 +226,13 @@ export abstract class ReplayWork {
   /** Applies for real, rolls back, and gives what failed. */
   async #rehearse(items: readonly Item[], apply: ApplyItems): Promise<readonly FailedRecord[]> {
     const { core, pool } = this.options.environment
-    let failed: readonly FailedRecord[] = []
-    const rolledBack = new StopReason('a dry run is rolled back')
-    const rehearsal = transaction(
-      pool,
-      core,
-      async (tx) => {
-        failed = (await apply(tx, items)).failed
-        // Nothing is committed, so what is checked at a commit is checked now.
-        await tx.query('/* millrace:constraints */ set constraints all immediate')
-        throw rolledBack
-      },
-      { timeoutMs: this.timeoutMs },
-    )
-    await rehearsal.catch((error: unknown) => {
-      if (error !== rolledBack) throw error
-    })
-    return failed
+    const run = async (tx: Transaction): Promise<readonly FailedRecord[]> => {
+      const { failed } = await apply(tx, items)
+      // Nothing is committed, so what is checked at a commit is checked now.
+      await tx.query('/* millrace:constraints */ set constraints all immediate')
+      return failed
+    }
+    return rolledBack(pool, core, run, { timeoutMs: this.timeoutMs })
   }
 
   async #finish(): Promise<void> {
