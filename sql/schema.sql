@@ -478,15 +478,15 @@ table millrace.topic
   CREATE UNIQUE INDEX topic_name_key ON millrace.topic USING btree (name)
   CREATE UNIQUE INDEX topic_pkey ON millrace.topic USING btree (id)
 
-sequence millrace.dead_letter_id_seq as bigint start 1 cache 1
-sequence millrace.gap_id_seq as bigint start 1 cache 1
-sequence millrace.job_place as bigint start 1 cache 1
-sequence millrace.log_lock_number as integer start 0 cache 1
-sequence millrace.operator_action_id_seq as bigint start 1 cache 1
-sequence millrace.outbox_layout as bigint start 0 cache 1
-sequence millrace.outbox_offset as bigint start 1 cache 1
-sequence millrace.outbox_segment as bigint start 0 cache 1
-sequence millrace.replay_id_seq as bigint start 1 cache 1
+sequence millrace.dead_letter_id_seq as bigint start 1 increment 1 cache 1
+sequence millrace.gap_id_seq as bigint start 1 increment 1 cache 1
+sequence millrace.job_place as bigint start 1 increment 1024 cache 1
+sequence millrace.log_lock_number as integer start 0 increment 1 cache 1
+sequence millrace.operator_action_id_seq as bigint start 1 increment 1 cache 1
+sequence millrace.outbox_layout as bigint start 0 increment 1 cache 1
+sequence millrace.outbox_offset as bigint start 1 increment 1 cache 1
+sequence millrace.outbox_segment as bigint start 0 increment 1 cache 1
+sequence millrace.replay_id_seq as bigint start 1 increment 1 cache 1
 
 CREATE OR REPLACE FUNCTION millrace.dead_letter_written()
  RETURNS trigger

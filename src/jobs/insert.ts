@@ -111,12 +111,15 @@ const DUE_IN: Column = {
   array: plain,
 }
 
+/** How many places in line, one behind the other, a draw of the sequence `job_place` gives: its increment. */
+export const PLACES_PER_DRAW = 1_024
+
 /**
  * The statement for these jobs. Args travel as one text with a line per job: JSON of ours has no line break in it, and to
  * split a text is cheaper for both sides than to quote and unquote an array literal.
  *
- * It gives a place that none of theirs is below: the last one drawn by anybody before it drew any. The main query reads
- * that, and PostgreSQL runs it before the writing parts. To return the places themselves cost a quarter more.
+ * It gives the lowest of their places in line, of which one draw gives many: to draw a place for each job cost a tenth
+ * more, to return them all a quarter.
  */
 function insertStatement(jobs: readonly NewJob[]): { text: string; values: (string | Buffer)[] } {
   const values: (string | Buffer)[] = []
@@ -162,23 +165,33 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: (stri
     ? `coalesce(${expression(DUE_AT)}, n.at + ${expression(DUE_IN)} * interval '1 millisecond', n.at)`
     : 'n.at'
   const counts = countChanges(jobs)
+  const draw = "nextval('millrace.job_place')"
+  const draws = Math.ceil(jobs.length / PLACES_PER_DRAW)
+  const [drawn, place, lowest] =
+    draws === 1
+      ? [draw, 'n.drawn + u.ord - 1', 'drawn']
+      : [
+          `array(select ${draw} from generate_series(1, ${draws}))`,
+          `n.drawn[(u.ord - 1) / ${PLACES_PER_DRAW} + 1] + (u.ord - 1) % ${PLACES_PER_DRAW}`,
+          'drawn[1]',
+        ]
 
   return {
     values,
     text: `/* millrace:job-insert */ with n as materialized (
-      select clock_timestamp() as at, (select last_value from millrace.job_place) as place
+      select clock_timestamp() as at, ${drawn} as drawn
     ), inserted as (
-      insert into millrace.job (id, args, state, scheduled_at, created_at, meta, ${columns.map(([name]) => name).join(', ')})
-      select u.id, u.args::json, ${scheduled ? `case when ${due} > n.at then 'scheduled' else 'available' end` : "'available'"},
+      insert into millrace.job (id, place, args, state, scheduled_at, created_at, meta, ${columns.map(([name]) => name).join(', ')})
+      select u.id, ${place}, u.args::json, ${scheduled ? `case when ${due} > n.at then 'scheduled' else 'available' end` : "'available'"},
         ${due}, n.at, ${meta}, ${columns.map(([, source]) => source).join(', ')}
-      from n, rows from (${sources.join(', ')}) as u(${names.join(', ')})
+      from n, rows from (${sources.join(', ')}) with ordinality as u(${names.join(', ')}, ord)
     ), counted as (
       insert into millrace.count_delta (metric, label, delta)
       select * from unnest(${pass(textArray(counts.map(({ metric }) => metric)))}::text[],
         ${pass(textArray(counts.map(({ label }) => label)))}::text[],
         ${pass(plainArray(counts.map(({ delta }) => delta)))}::bigint[])
     )
-    select place::text as place from n`,
+    select (${lowest})::text as place from n`,
   }
 }
 

@@ -1,3 +1,4 @@
+import { PLACES_PER_DRAW } from '../jobs/insert.ts'
 import { plainArray, textArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { ClaimedJob } from './claimed-job.ts'
@@ -105,7 +106,7 @@ export async function claimSuspect(
 /** A place that has not been drawn yet: whatever is inserted from now on stands at it or behind. */
 export async function readHorizon(pool: Pool): Promise<number> {
   const { rows } = await pool.query<{ next: string }>(
-    `/* millrace:job-horizon */ select case when is_called then last_value + 1 else last_value end::text as next
+    `/* millrace:job-horizon */ select case when is_called then last_value + ${PLACES_PER_DRAW} else last_value end::text as next
      from millrace.job_place`,
   )
   return Number(rows[0]?.next)

@@ -46,7 +46,7 @@ export async function dumpSchema(pool: pg.Pool): Promise<string> {
     )
   }
   const sequences = await list(
-    `select 'sequence millrace.' || sequencename || ' as ' || data_type || ' start ' || start_value || ' cache ' || cache_size as line
+    `select 'sequence millrace.' || sequencename || ' as ' || data_type || ' start ' || start_value || ' increment ' || increment_by || ' cache ' || cache_size as line
      from pg_sequences where schemaname = 'millrace'`,
   )
   parts.push(`${sequences.join('\n')}\n`)

@@ -2,7 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { z } from 'zod'
 import { readCounts } from '../../../src/counts/counts.ts'
-import { commonPrefix, insertJobs, insertJobsNow } from '../../../src/jobs/insert.ts'
+import {
+  commonPrefix,
+  insertJobs,
+  insertJobsNow,
+  PLACES_PER_DRAW,
+} from '../../../src/jobs/insert.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { decodeMeta, type JobMeta } from '../../../src/jobs/meta.ts'
 import { newJob } from '../../../src/jobs/new-job.ts'
@@ -106,6 +111,34 @@ test('jobs of all sorts are inserted in one statement, each with its own values'
       ['jobs.unfinished', 'q', 1],
     ],
   )
+})
+
+test('jobs of one insert stand in line as they were given, whatever their number, and share no place with others', async (t) => {
+  const bed = await jobsBed(t)
+  const many = (count: number) =>
+    Array.from({ length: count }, () => newJob(bed.core, any, { text: 'x' }))
+  // Just what one draw gives, one more, several draws, and others between them.
+  const batches = [PLACES_PER_DRAW, PLACES_PER_DRAW + 1, 1, 3 * PLACES_PER_DRAW, 5].map(many)
+  const inserted = await Promise.all(batches.map((jobs) => insertJobs(bed.pool, jobs)))
+
+  const { rows } = await bed.pool.query<{ id: string; place: string }>(
+    'select id, place from millrace.job',
+  )
+  const places = new Map(rows.map(({ id, place }) => [id, Number(place)]))
+  assert.equal(places.size, batches.flat().length)
+  assert.equal(new Set(places.values()).size, places.size)
+  for (const [at, jobs] of batches.entries()) {
+    const line = jobs.map(({ id }) => places.get(id) as number)
+    assert.deepEqual(
+      line,
+      line.toSorted((a, b) => a - b),
+    )
+    assert.deepEqual(inserted[at]?.wakes, [{ queue: 'default', place: line[0] }])
+  }
+  const { rows: next } = await bed.pool.query<{ place: string }>(
+    "select nextval('millrace.job_place') as place",
+  )
+  assert.ok(Number(next[0]?.place) > Math.max(...places.values()))
 })
 
 test('jobs that share everything but their args are inserted with what they share passed once', async (t) => {
