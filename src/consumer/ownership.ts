@@ -51,6 +51,8 @@ export class Ownership {
   readonly #options: OwnershipOptions
   readonly #loop: Loop
   readonly #held = new Map<PartitionName, Held>()
+  /** Topics that the log could not be asked about, each with when that was last said. */
+  readonly #unasked = new Map<string, number>()
   #off: (() => void)[] = []
 
   constructor(options: OwnershipOptions) {
@@ -95,16 +97,23 @@ export class Ownership {
   async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
     for (const off of this.#off) off()
     this.#off = []
-    await this.#loop.stop()
-    await Promise.all([...this.#held.keys()].map((name) => this.#release(name, now)))
+    // A look that is under way may wait for a log that does not answer; and it may take something once more.
+    await Promise.all([this.#loop.stop(), this.#releaseAll(now)])
+    await this.#releaseAll(now)
     await this.#announce()
+  }
+
+  async #releaseAll(now: boolean): Promise<void> {
+    await Promise.all([...this.#held.keys()].map((name) => this.#release(name, now)))
   }
 
   async #turn(): Promise<undefined> {
     const { pool, application, heartbeat } = this.#options
     if (!heartbeat.alive) return undefined
     const processId = heartbeat.id
-    const positions = await this.#positions()
+    const known = await listPositions(pool, application.name)
+    await this.#dropMoved(known)
+    const positions = await this.#reconcile(known)
     const readers = await liveReaders(pool, application.name, application.topics)
     const mine = new Map<PartitionName, PositionRow>()
     // Topics that the same processes read are shared out together, so that the loads are even over all of them.
@@ -117,7 +126,6 @@ export class Ownership {
     }
 
     await this.#giveBackLeft(processId, positions, mine)
-    await this.#dropMoved(positions)
     const surplus = [...this.#held.keys()].filter((name) => mine.get(name)?.paused !== false)
     if (surplus.length > 0) {
       await Promise.all(surplus.map((name) => this.#release(name, false)))
@@ -165,57 +173,93 @@ export class Ownership {
     await Promise.all(moved.map(([name]) => this.#release(name, true)))
   }
 
-  /** The application's positions in the topics as they are now, made where they are missing. */
-  async #positions(): Promise<PositionRow[]> {
-    const { pool, log, application, core } = this.#options
-    let known = await listPositions(pool, application.name)
-    const current = new Set<string>()
-    const missing: OwnedPositionSeed[] = []
-    for (const name of application.topics) {
-      const topic = await log.topic(name)
-      const ofTopic = known.filter((position) => position.topic === name)
-      const strangers = ofTopic.filter((position) => position.topicId !== topic?.id)
-      if (strangers.length > 0) {
-        // Same name, another log: nothing says where to begin in it. Somebody has to decide.
-        const finding =
-          topic === undefined
-            ? ({ code: 'topic-deleted', found: `topic ${name} was deleted` } as const)
-            : ({
-                code: 'topic-recreated',
-                found: `topic ${name} was deleted and made anew, with id ${topic.id}`,
-                evidence: { newTopicId: topic.id },
-              } as const)
-        for (const position of strangers.filter(({ halted }) => halted === null))
-          await haltPosition({ core, pool }, position, { from: null, to: null, ...finding })
-        continue
-      }
-      if (topic === undefined) {
-        core.logger.debug(
-          { application: application.name, topic: name },
-          'the topic does not exist yet; waiting for it',
-        )
-        continue
-      }
-      current.add(topic.id)
-      const fresh = Array.from({ length: topic.partitions }, (_, i) => i).filter(
-        (i) => !ofTopic.some((p) => p.partition === i),
-      )
-      if (fresh.length === 0) continue
-      const added = ofTopic.length > 0
-      if (added) {
-        core.logger.warn(
-          { application: application.name, topic: name, partitions: fresh },
-          'partitions were added to a topic: a key may be in another one from now on, beside what is left of it in the old',
-        )
-      }
-      missing.push(...(await this.#firstPositions(topic, fresh, added)))
-    }
+  /**
+   * The application's positions in the topics as they are now, made where they are missing. Of a topic that the log cannot
+   * be asked about they are taken as they stand: whoever reads them says what is wrong, and the other topics go on.
+   */
+  async #reconcile(known: readonly PositionRow[]): Promise<PositionRow[]> {
+    const { pool, application } = this.#options
+    const looks = await Promise.all(
+      application.topics.map((name) =>
+        this.#look(
+          name,
+          known.filter(({ topic }) => topic === name),
+        ),
+      ),
+    )
+    const missing = looks.flatMap((look) => look.missing)
+    let rows = known
     if (missing.length > 0) {
       await createPositions(pool, missing)
-      known = await listPositions(pool, application.name)
+      rows = await listPositions(pool, application.name)
     }
+    const current = new Set(looks.flatMap(({ topicIds }) => topicIds))
     // Positions in topics that this version of the application does not read any more stay as they are.
-    return known.filter(({ topicId, halted }) => current.has(topicId) && halted === null)
+    return rows.filter(({ topicId, halted }) => current.has(topicId) && halted === null)
+  }
+
+  /** What a topic is now: the ids that positions in it may have, and the positions that are missing. */
+  async #look(name: string, ofTopic: readonly PositionRow[]): Promise<TopicLook> {
+    const { pool, log, application, core } = this.#options
+    let topic: Topic | undefined
+    try {
+      topic = await log.topic(name)
+    } catch (error) {
+      return this.#notAsked(name, ofTopic, error)
+    }
+    const strangers = ofTopic.filter((position) => position.topicId !== topic?.id)
+    if (strangers.length > 0) {
+      // Same name, another log: nothing says where to begin in it. Somebody has to decide.
+      const finding =
+        topic === undefined
+          ? ({ code: 'topic-deleted', found: `topic ${name} was deleted` } as const)
+          : ({
+              code: 'topic-recreated',
+              found: `topic ${name} was deleted and made anew, with id ${topic.id}`,
+              evidence: { newTopicId: topic.id },
+            } as const)
+      for (const position of strangers.filter(({ halted }) => halted === null))
+        await haltPosition({ core, pool }, position, { from: null, to: null, ...finding })
+      return { topicIds: [], missing: [] }
+    }
+    if (topic === undefined) {
+      core.logger.debug(
+        { application: application.name, topic: name },
+        'the topic does not exist yet; waiting for it',
+      )
+      return { topicIds: [], missing: [] }
+    }
+    const fresh = Array.from({ length: topic.partitions }, (_, i) => i).filter(
+      (i) => !ofTopic.some((p) => p.partition === i),
+    )
+    const added = fresh.length > 0 && ofTopic.length > 0
+    if (added) {
+      core.logger.warn(
+        { application: application.name, topic: name, partitions: fresh },
+        'partitions were added to a topic: a key may be in another one from now on, beside what is left of it in the old',
+      )
+    }
+    try {
+      const missing = fresh.length === 0 ? [] : await this.#firstPositions(topic, fresh, added)
+      this.#unasked.delete(name)
+      return { topicIds: [topic.id], missing }
+    } catch (error) {
+      return this.#notAsked(name, ofTopic, error)
+    }
+  }
+
+  #notAsked(name: string, ofTopic: readonly PositionRow[], error: unknown): TopicLook {
+    const { core, application } = this.#options
+    const now = core.clock.monotonicMs()
+    const said = this.#unasked.get(name)
+    if (said === undefined || now - said >= SAID_AGAIN_MS) {
+      this.#unasked.set(name, now)
+      core.logger.warn(
+        { application: application.name, topic: name, error: describeError(error) },
+        'the log cannot be asked about a topic just now; its partitions are left as they stand, trying again',
+      )
+    }
+    return { topicIds: ofTopic.map(({ topicId }) => topicId), missing: [] }
   }
 
   async #firstPositions(
@@ -310,6 +354,14 @@ export class Ownership {
       core.logger.debug({ error }, 'no wake-up sent'),
     )
   }
+}
+
+/** How often it is said again that the log cannot be asked about a topic, in milliseconds. */
+const SAID_AGAIN_MS = 60_000
+
+interface TopicLook {
+  readonly topicIds: readonly string[]
+  readonly missing: readonly OwnedPositionSeed[]
 }
 
 type OwnedPositionSeed = Parameters<typeof createPositions>[1][number]

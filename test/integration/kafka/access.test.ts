@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import {
   AclOperations,
   AclPermissionTypes,
@@ -8,44 +8,130 @@ import {
   ResourceTypes,
   type Acl,
 } from '@platformatic/kafka'
+import { z } from 'zod'
+import { connectOperator } from '../../../src/app/operator.ts'
+import { start } from '../../../src/app/start.ts'
+import { inTransaction } from '../../../src/bridge/in-transaction.ts'
+import { application } from '../../../src/consumer/application.ts'
+import { pauseConsumers, resumeConsumers } from '../../../src/consumer/pause-consumers.ts'
+import { foreign } from '../../../src/events/foreign.ts'
+import type { ReceivedEvent } from '../../../src/events/received-event.ts'
+import { kafka } from '../../../src/kafka/kafka.ts'
 import type { ReadResult } from '../../../src/log/port.ts'
 import { cleanup } from '../../support/cleanup.ts'
+import { testDatabase } from '../../support/database.ts'
 import { kafkaLog } from '../../support/kafka-log.ts'
-import { testKafka } from '../../support/kafka.ts'
+import { testKafka, type Kafka } from '../../support/kafka.ts'
+import { keepingLogger } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
 
 const login = (username: string) =>
   ({ mechanism: 'PLAIN', username, password: `of ${username}` }) as const
 
-test('a topic that may not be read any more is not taken for one that is gone', async (t) => {
-  const users = { owner: 'of owner', reader: 'of reader' }
-  const cluster = await testKafka(t, {
-    sasl: { mechanisms: ['PLAIN'], users },
+const USERS = { owner: 'of owner', reader: 'of reader' }
+
+/** A broker that asks who may do what; `owner` may do everything. */
+function guardedKafka(t: TestContext): Promise<Kafka> {
+  return testKafka(t, {
+    sasl: { mechanisms: ['PLAIN'], users: USERS },
     properties: {
       'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
       // The brokers among themselves have no name.
       'super.users': 'User:owner;User:ANONYMOUS',
     },
   })
-  const owner = await kafkaLog(t, cluster, { sasl: login('owner') })
-  const topic = await owner.createTopic('guarded', { partitions: 1 })
-  await owner.append([{ topic: 'guarded', key: null, value: Buffer.from('x'), headers: [] }])
-  const admin = new Admin({
-    clientId: 'admin',
-    bootstrapBrokers: [...cluster.brokers],
-    sasl: login('owner'),
-  })
-  cleanup(t, async () => admin.close())
-  const mayRead: Acl = {
-    resourceType: ResourceTypes.TOPIC,
-    resourceName: 'guarded',
+}
+
+function mayRead(resourceType: Acl['resourceType'], resourceName: string): Acl {
+  return {
+    resourceType,
+    resourceName,
     resourcePatternType: ResourcePatternTypes.LITERAL,
     principal: 'User:reader',
     host: '*',
     operation: AclOperations.READ,
     permissionType: AclPermissionTypes.ALLOW,
   }
-  await admin.createAcls({ creations: [mayRead] })
+}
+
+function ownersAdmin(t: TestContext, brokers: readonly string[]): Admin {
+  const admin = new Admin({
+    clientId: 'admin',
+    bootstrapBrokers: [...brokers],
+    sasl: login('owner'),
+  })
+  cleanup(t, async () => admin.close())
+  return admin
+}
+
+test('a topic that an application may not look at any more keeps it from no other', async (t) => {
+  const cluster = await guardedKafka(t)
+  const owner = await kafkaLog(t, cluster, { sasl: login('owner') })
+  for (const name of ['closed', 'open']) await owner.createTopic(name, { partitions: 2 })
+  const admin = ownersAdmin(t, cluster.brokers)
+  const access = mayRead(ResourceTypes.TOPIC, 'closed')
+  await admin.createAcls({ creations: [access, mayRead(ResourceTypes.TOPIC, 'open')] })
+  const { url } = await testDatabase(t)
+  const logger = keepingLogger()
+  const handled: string[] = []
+  const remember = (topic: string) =>
+    inTransaction<ReceivedEvent<string, { n: number }>>(async ({ data }) => {
+      handled.push(`${topic} ${data.n}`)
+    })
+  const sale = (topic: string) => foreign(topic, { schema: z.object({ n: z.int() }) })
+  const both = application('both')
+    .on(sale('closed'), remember('closed'))
+    .on(sale('open'), remember('open'))
+  const millrace = await start({
+    database: url,
+    log: kafka({ brokers: cluster.brokers, sasl: login('reader') }),
+    run: [both],
+    logger,
+    takeOverMs: 3_000,
+    heartbeatMs: 200,
+  })
+  cleanup(t, () => millrace.stop())
+  const sell = (topic: string, n: number) =>
+    owner.append([{ topic, key: null, value: Buffer.from(JSON.stringify({ n })), headers: [] }])
+  await sell('open', 1)
+  await sell('closed', 1)
+  await eventually(() => handled.length === 2)
+
+  await admin.deleteAcls({ filters: [access] })
+  const said = (): readonly unknown[] =>
+    logger.lines
+      .filter(({ message }) => message.includes('cannot be asked about a topic'))
+      .map(({ fields }) => fields['topic'])
+  await eventually(() => said().length > 0)
+  // What an operator does to the topic that can be read is carried out meanwhile.
+  const operator = await connectOperator({ database: url, user: 'ana' })
+  cleanup(t, () => operator.close())
+  await pauseConsumers(operator, { application: 'both' }, { reason: 'to see' })
+  await eventually(async () => {
+    const { rows } = await millrace.database.query(
+      'select from millrace.position where owner is not null',
+    )
+    return rows.length === 0
+  })
+  await sell('open', 2)
+  await sell('closed', 2)
+  await resumeConsumers(operator, { application: 'both' })
+  await eventually(() => handled.includes('open 2'))
+  // Said once, by name, and not with every look.
+  assert.deepEqual(said(), ['closed'])
+
+  await admin.createAcls({ creations: [access] })
+  await eventually(() => handled.includes('closed 2'))
+})
+
+test('a topic that may not be read any more is not taken for one that is gone', async (t) => {
+  const cluster = await guardedKafka(t)
+  const owner = await kafkaLog(t, cluster, { sasl: login('owner') })
+  const topic = await owner.createTopic('guarded', { partitions: 1 })
+  await owner.append([{ topic: 'guarded', key: null, value: Buffer.from('x'), headers: [] }])
+  const admin = ownersAdmin(t, cluster.brokers)
+  const access = mayRead(ResourceTypes.TOPIC, 'guarded')
+  await admin.createAcls({ creations: [access] })
 
   const log = await kafkaLog(t, cluster, { sasl: login('reader') })
   const request = { topic: 'guarded', topicId: topic.id, partition: 0 }
@@ -58,7 +144,7 @@ test('a topic that may not be read any more is not taken for one that is gone', 
   }
   await eventually(async () => (await look())?.records.length === 1)
 
-  await admin.deleteAcls({ filters: [mayRead] })
+  await admin.deleteAcls({ filters: [access] })
   const reason = await eventually(async () => (await look())?.unavailable)
   assert.match(reason ?? '', /TOPIC_AUTHORIZATION_FAILED/)
   await assert.rejects(log.topic('guarded'), {
@@ -71,6 +157,6 @@ test('a topic that may not be read any more is not taken for one that is gone', 
   )
 
   await owner.append([{ topic: 'guarded', key: null, value: Buffer.from('z'), headers: [] }])
-  await admin.createAcls({ creations: [mayRead] })
+  await admin.createAcls({ creations: [access] })
   await eventually(async () => (await look())?.records.length === 1)
 })
