@@ -113,7 +113,10 @@ export class Segment {
         return { next: this.#remember({ offset: next, cursor: cursor ?? start }) }
       }
       try {
+        const first = records.length
         const stopped = this.#readBatch(index, header, cursor, offset, place, room, records)
+        const inPart = stopped !== undefined || offset > header.baseOffset
+        if (inPart && header.codec !== 'none') detach(records, first)
         if (stopped !== undefined) return { next: this.#remember(stopped) }
       } catch (error) {
         if (!(error instanceof BrokenBytes)) throw error
@@ -208,6 +211,22 @@ export class Segment {
   #note(offset: bigint): void {
     if (offset > this.readTo) this.readTo = offset
   }
+}
+
+/**
+ * Gives the records from index `first` on bytes of their own. They are some of a batch, which may be many times as large
+ * decompressed, and would hold it in memory for as long as somebody works on them.
+ */
+function detach(records: LogRecord[], first: number): void {
+  for (let index = first; index < records.length; index += 1) {
+    const record = records[index] as LogRecord
+    const headers = record.headers.map(([name, value]): Header => [name, copied(value)])
+    records[index] = { ...record, key: copied(record.key), value: copied(record.value), headers }
+  }
+}
+
+function copied(bytes: Uint8Array | null): Uint8Array | null {
+  return bytes === null ? null : Buffer.from(bytes)
 }
 
 /** Where a batch's records begin in what {@link Segment} opens for it. */

@@ -237,3 +237,30 @@ test('a read goes on where it stopped, by records and by bytes, for several read
     assert.equal(segment.read(0n, place, room(100, 1), one).next, 1n)
   }
 })
+
+test('some records of a compressed batch do not hold all of it in memory', () => {
+  const records = Array.from({ length: 1_000 }, (_, n) => ({
+    topic: 't',
+    key: n % 2 === 0 ? null : Buffer.from(`key ${n}`),
+    value: Buffer.from(`${n} `.padEnd(1_000, 'x')),
+    headers: [
+      ['h', Buffer.from(`${n}`)],
+      ['none', null],
+    ] as [string, Buffer | null][],
+  }))
+  for (const compression of ['gzip', 'snappy', 'lz4', 'zstd'] as const) {
+    const segment = new Segment(0n, batch(records, { compression }), [], 10_000_000, 0)
+    const place = { topic: 't', topicId: 'id', partition: 0 }
+    const got: LogRecord[] = []
+    let next = 0n
+    while (next < 1_000n) next = segment.read(next, place, room(300), got).next
+    assert.deepEqual(
+      got.map(({ key, value, headers }) => ({ topic: 't', key, value, headers })),
+      records,
+    )
+    for (const { key, value, headers } of got) {
+      for (const bytes of [key, value, headers[0]?.[1]])
+        if (bytes != null) assert.ok(bytes.buffer.byteLength < 100_000, compression)
+    }
+  }
+})
