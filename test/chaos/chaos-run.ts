@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +16,7 @@ import { readDumps } from '../support/checker/read-dumps.ts'
 import { installShadow } from '../support/checker/shadow.ts'
 import { describeVerdict, type Verdict } from '../support/checker/verdict.ts'
 import { cleanup } from '../support/cleanup.ts'
+import { compileCache } from '../support/compile-cache.ts'
 import { spawnNode, type Scenario } from '../support/process.ts'
 import { eventually } from '../support/wait.ts'
 import { APPLICATION, CALL, LEDGER, PROMISED_BACKOFF_MS, RECORD, TOPIC } from './application.ts'
@@ -351,18 +352,6 @@ export class ChaosRun {
       })
     }
   }
-}
-
-let cacheDirectory: string | undefined
-
-/** Where the workers of this process keep compiled sources: it halves the time that one needs to start. */
-function compileCache(): string {
-  if (cacheDirectory === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'millrace-chaos-cache-'))
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
-    cacheDirectory = made
-  }
-  return cacheDirectory
 }
 
 const UNREAD_SQL = `select count(*)::int as unread from millrace.record r

@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -11,6 +8,7 @@ import { seededRandom, type Random } from '../../src/core/random.ts'
 import { event } from '../../src/events/event.ts'
 import { kafka } from '../../src/kafka/kafka.ts'
 import { cleanup } from '../support/cleanup.ts'
+import { compileCache } from '../support/compile-cache.ts'
 import { testDatabase } from '../support/database.ts'
 import { readCommitted, relayed } from '../support/outbox.ts'
 import { spawnNode, type Scenario } from '../support/process.ts'
@@ -241,14 +239,3 @@ export class RelayRun {
 }
 
 class TakenBack extends Error {}
-
-let cacheDirectory: string | undefined
-
-function compileCache(): string {
-  if (cacheDirectory === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'millrace-chaos-cache-'))
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
-    cacheDirectory = made
-  }
-  return cacheDirectory
-}

@@ -73,10 +73,12 @@ export class Node implements KafkaNode {
     const { directory, install, jvm } = this.#options
     const log = openSync(join(directory, 'server.log'), 'a')
     const properties = join(directory, 'server.properties')
+    // What a killed Java leaves for others to clean up goes with the broker's folder, or is not made.
+    const files = ['-XX:-UsePerfData', `-Djava.io.tmpdir=${directory}`]
     // A session of its own: Ctrl-C is for the application, which stops its broker last.
     const child = spawn(
       install.java,
-      [...jvm, '-cp', install.classPath, 'kafka.Kafka', properties],
+      [...files, ...jvm, '-cp', install.classPath, 'kafka.Kafka', properties],
       { detached: true, stdio: ['ignore', log, log], cwd: directory },
     )
     closeSync(log)
