@@ -16,6 +16,11 @@ export interface KafkaProxy extends AsyncDisposable {
   target: number
   /** From now on nothing passes in that direction; connections stay, and new ones are taken. */
   lose(direction: Direction): void
+  /**
+   * Cuts the connection of the next request of that kind (its key in the protocol): before the broker hears of it, or when
+   * it has answered, so that nobody hears of that. Resolves when that has been done.
+   */
+  cutAt(apiKey: number, direction: Direction): Promise<void>
   /** Nobody listens on the port, and whoever was connected is cut off. */
   close(): Promise<void>
   /** All is well again. What was connected while bytes were lost is cut off. */
@@ -27,11 +32,14 @@ export interface KafkaProxy extends AsyncDisposable {
   readonly lost: number
 }
 
-/** Starts a proxy; it knows enough of Kafka's protocol to count requests by the name of the client. */
+/** Starts a proxy; it knows enough of Kafka's protocol to tell requests by the name of the client, and by their kind. */
 export async function kafkaProxy(): Promise<KafkaProxy> {
   const counts = new Map<string, number>()
   const pairs = new Set<readonly [Socket, Socket]>()
   let losing: Direction | undefined
+  let trap:
+    | { readonly apiKey: number; readonly direction: Direction; readonly sprung: () => void }
+    | undefined
   let connections = 0
   let lost = 0
   let server: Server | undefined
@@ -53,14 +61,27 @@ export async function kafkaProxy(): Promise<KafkaProxy> {
         socket.on('error', () => cut(pair))
         socket.on('close', () => cut(pair))
       }
-      const count = requestReader((clientId) =>
-        counts.set(clientId, (counts.get(clientId) ?? 0) + 1),
-      )
-      client.on('data', (bytes) => {
-        count(bytes)
-        pass('requests', bytes, broker)
+      // Whoever sent the request that was waited for is never to hear of it.
+      let sprung: typeof trap
+      const note = requestReader((clientId, apiKey) => {
+        counts.set(clientId, (counts.get(clientId) ?? 0) + 1)
+        if (trap?.apiKey !== apiKey) return
+        sprung = trap
+        trap = undefined
       })
-      broker.on('data', (bytes) => pass('answers', bytes, client))
+      const end = (): void => {
+        cut(pair)
+        sprung?.sprung()
+      }
+      client.on('data', (bytes) => {
+        note(bytes)
+        if (sprung?.direction === 'requests') end()
+        else pass('requests', bytes, broker)
+      })
+      broker.on('data', (bytes) => {
+        if (sprung === undefined) pass('answers', bytes, client)
+        else end()
+      })
     })
     made.listen(port, '127.0.0.1')
     await new Promise((resolve, reject) => {
@@ -98,6 +119,10 @@ export async function kafkaProxy(): Promise<KafkaProxy> {
     lose(direction) {
       losing = direction
     },
+    cutAt: (apiKey, direction) =>
+      new Promise((sprung) => {
+        trap = { apiKey, direction, sprung }
+      }),
     close,
     async heal() {
       if (losing !== undefined) for (const pair of pairs) cut(pair)
@@ -115,8 +140,10 @@ export async function kafkaProxy(): Promise<KafkaProxy> {
   }
 }
 
-/** Makes the function that is given the bytes of a client as they come, and tells the name in each request's head. */
-function requestReader(onRequest: (clientId: string) => void): (bytes: Buffer) => void {
+/** Makes the function that is given the bytes of a client as they come, and tells name and kind in each request's head. */
+function requestReader(
+  onRequest: (clientId: string, apiKey: number) => void,
+): (bytes: Buffer) => void {
   // Length, then which request, its version and its number; then the name's length, and the name.
   const nameAt = 14
   let head: Buffer = Buffer.alloc(0)
@@ -133,7 +160,7 @@ function requestReader(onRequest: (clientId: string) => void): (bytes: Buffer) =
       if (head.length < nameAt) return
       const nameLength = Math.max(0, head.readInt16BE(nameAt - 2))
       if (head.length < nameAt + nameLength) return
-      onRequest(head.toString('utf8', nameAt, nameAt + nameLength))
+      onRequest(head.toString('utf8', nameAt, nameAt + nameLength), head.readInt16BE(4))
       const length = 4 + head.readInt32BE(0)
       skip = Math.max(0, length - head.length)
       rest = head.subarray(Math.min(length, head.length))
