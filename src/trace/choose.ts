@@ -1,5 +1,6 @@
 import type { Graph, GraphNode } from './graph.ts'
-import { isFinishedJob } from './outcomes.ts'
+import type { LettersByPlace } from './letters.ts'
+import { outcomeOf } from './outcomes.ts'
 
 /** How much of a timeline is shown. */
 export interface ShowLimits {
@@ -26,11 +27,17 @@ export type Chosen =
 
 /**
  * Chooses what is shown, in the order of a tree. Of many things of one kind below one thing: those that lead to what was
- * asked for, then those that are not finished or went wrong, then the oldest. Breadth first, so that the beginning is
- * always there; the rest is counted.
+ * asked for, then those that are not finished or went wrong or lead to such a thing, then the oldest. Breadth first, so that
+ * the beginning is always there; the rest is counted.
  */
-export function choose(graph: Graph, limits: ShowLimits, asked: string | null): Chosen[] {
+export function choose(
+  graph: Graph,
+  letters: LettersByPlace,
+  limits: ShowLimits,
+  asked: string | null,
+): Chosen[] {
   const wanted = pathTo(graph, asked)
+  const odd = oddOnes(graph, letters)
   const roots = [...graph.values()].filter(({ parent }) => parent === null).map(({ key }) => key)
   const below = new Map<string | null, Chosen[]>()
   let room = limits.nodes
@@ -47,7 +54,7 @@ export function choose(graph: Graph, limits: ShowLimits, asked: string | null): 
       below.set(key, shown)
       const nodes = children.flatMap((child) => graph.get(child) ?? [])
       for (const group of Map.groupBy(nodes, likeness).values()) {
-        const some = pick(group, wanted, depth < limits.depth ? limits.width : 0)
+        const some = pick(group, wanted, odd, depth < limits.depth ? limits.width : 0)
         const kept = some.filter((node) => taken.has(node.key) || (room > 0 && room-- > 0))
         for (const node of kept) {
           shown.push({ node, depth })
@@ -99,17 +106,29 @@ function likeness(node: GraphNode): string {
 function pick(
   group: readonly GraphNode[],
   wanted: ReadonlySet<string>,
+  odd: ReadonlySet<string>,
   width: number,
 ): readonly GraphNode[] {
   const onPath = group.filter(({ key }) => wanted.has(key))
   if (group.length <= width) return group
-  const odd = group.filter((node) => !wanted.has(node.key) && isOdd(node))
-  const rest = group.filter((node) => !wanted.has(node.key) && !isOdd(node))
-  const some = new Set([...onPath, ...odd, ...rest].slice(0, Math.max(width, onPath.length)))
+  const others = group.filter(({ key }) => !wanted.has(key))
+  const first = others.filter(({ key }) => odd.has(key))
+  const rest = others.filter(({ key }) => !odd.has(key))
+  const some = new Set([...onPath, ...first, ...rest].slice(0, Math.max(width, onPath.length)))
   return group.filter((node) => some.has(node))
 }
 
-function isOdd(node: GraphNode): boolean {
-  if (node.type !== 'job') return false
-  return !isFinishedJob(node.job) || node.job.state !== 'completed'
+/** What is not finished or went wrong, and everything that leads to it. */
+function oddOnes(graph: Graph, letters: LettersByPlace): ReadonlySet<string> {
+  const odd = new Set<string>()
+  for (const node of graph.values()) {
+    const outcome = outcomeOf(node, letters)
+    if (outcome === 'done' || outcome === 'none') continue
+    let key: string | null = node.key
+    while (key !== null && !odd.has(key)) {
+      odd.add(key)
+      key = graph.get(key)?.parent ?? null
+    }
+  }
+  return odd
 }

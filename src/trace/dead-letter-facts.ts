@@ -1,50 +1,77 @@
 import type { Queryable } from '../postgres/queryable.ts'
-import type { DeadLetterFact } from './facts.ts'
+import type { DeadLetterFact, LetterFact } from './facts.ts'
 import type { Place } from './handling-facts.ts'
 
-const MAX_LETTERS = 1_000
+/** Dead letters of records whose state is looked at: some 200 bytes each. */
+const MAX_LETTERS = 20_000
+/** Dead letters that are told whole. */
+const MAX_TOLD = 1_000
 
-const COLUMNS = `d.id::text as id, d.application, d.handler, d.stage, d.topic_id as "topicId", d.partition,
-  d."offset"::text as "offset", d.job_id as "jobId",
+const COLUMNS = `d.id::text as id, d.handler, d.stage, d.job_id as "jobId",
   json_build_object('class', d.error->>'class', 'code', d.error->>'code', 'message', left(d.error->>'message', 300)) as error,
   d.attempts, d.state, d.created_at as "createdAt"`
 
-type Row = Omit<DeadLetterFact, 'id' | 'offset'> & {
-  readonly id: string
-  readonly offset: string | null
-} & Record<string, unknown>
-
-/** Dead letters of these jobs, and of these records for these applications, by number. Both are found by indexes. */
-export async function deadLettersOf(
+/**
+ * Which of these records applications have set aside, and what has become of that; by number, found by an index. Where there
+ * are too many, which is told, those that are closed are left out first.
+ */
+export async function lettersAt(
   db: Queryable,
-  jobIds: readonly string[],
   places: readonly Place[],
   applications: readonly string[],
-): Promise<DeadLetterFact[]> {
-  if (jobIds.length === 0 && places.length === 0) return []
-  const { rows } = await db.query<Row>(
-    `/* millrace:trace-dead-letters */ select ${COLUMNS} from millrace.dead_letter d
-     where d.id in (
-       select l.id from millrace.dead_letter l where l.job_id = any ($1::uuid[])
-       union all
-       select l.id from unnest($2::uuid[], $3::int[], $4::bigint[]) u(topic_id, partition, at)
-       join millrace.dead_letter l on l.application = any ($5::text[]) and l.topic_id = u.topic_id
-         and l.partition = u.partition and l."offset" = u.at and l.job_id is null
-     )
-     order by d.id limit ${MAX_LETTERS}`,
+  note: (text: string) => void,
+): Promise<LetterFact[]> {
+  if (places.length === 0) return []
+  const { rows } = await db.query<
+    Omit<LetterFact, 'id' | 'offset'> & { id: string; offset: string } & Record<string, unknown>
+  >(
+    `/* millrace:trace-letters */ select d.id::text as id, d.application, u.topic_id as "topicId", u.partition,
+       u.at::text as "offset", d.state
+     from unnest($1::uuid[], $2::int[], $3::bigint[]) u(topic_id, partition, at)
+     join millrace.dead_letter d on d.application = any ($4::text[]) and d.topic_id = u.topic_id
+       and d.partition = u.partition and d."offset" = u.at and d.job_id is null
+     order by d.state in ('open', 'parked') desc, d.id limit ${MAX_LETTERS + 1}`,
     [
-      jobIds,
       places.map(({ topicId }) => topicId),
       places.map(({ partition }) => partition),
       places.map(({ offset }) => offset),
       applications,
     ],
   )
-  return rows.map(({ id, offset, ...row }) => ({
-    ...row,
-    id: BigInt(id),
-    offset: offset === null ? null : BigInt(offset),
-  }))
+  if (rows.length > MAX_LETTERS) {
+    note(
+      `there are more than ${MAX_LETTERS} dead letters of these records; the rest of them were not looked at`,
+    )
+  }
+  return rows
+    .slice(0, MAX_LETTERS)
+    .map(({ id, offset, ...row }) => ({ ...row, id: BigInt(id), offset: BigInt(offset) }))
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+/** What the dead letters of these jobs, and those with these numbers, tell; by number. Where there are too many, it is told. */
+export async function deadLettersOf(
+  db: Queryable,
+  jobIds: readonly string[],
+  ids: readonly bigint[],
+  note: (text: string) => void,
+): Promise<DeadLetterFact[]> {
+  if (jobIds.length === 0 && ids.length === 0) return []
+  const { rows } = await db.query<
+    Omit<DeadLetterFact, 'id'> & { readonly id: string } & Record<string, unknown>
+  >(
+    `/* millrace:trace-dead-letters */ select ${COLUMNS} from millrace.dead_letter d
+     where d.id in (
+       select l.id from millrace.dead_letter l where l.job_id = any ($1::uuid[])
+       union all select unnest($2::bigint[])
+     )
+     order by d.id limit ${MAX_TOLD + 1}`,
+    [jobIds, ids],
+  )
+  if (rows.length > MAX_TOLD) {
+    note(`more than ${MAX_TOLD} dead letters of what is shown; the rest of them are only counted`)
+  }
+  return rows.slice(0, MAX_TOLD).map(({ id, ...row }) => ({ ...row, id: BigInt(id) }))
 }
 
 /** Where the dead letters of an event stand, by the event's id: all are looked through. For ids that have no time in them. */

@@ -1,5 +1,5 @@
 import type { ErrorDescription } from '../errors/describe.ts'
-import type { DeadLetterStage } from '../dead-letter/dead-letter.ts'
+import type { DeadLetterStage, DeadLetterState } from '../dead-letter/stage.ts'
 import type { JobOrigin } from '../jobs/meta.ts'
 import type { JobState } from '../jobs/state.ts'
 import type { KeptEffect } from '../timeline/effect-rows.ts'
@@ -97,19 +97,26 @@ export interface AttemptFact {
   readonly finishedAt: Date
 }
 
-/** A dead letter, without its bytes. */
-export interface DeadLetterFact {
+/** That an application set a record aside, and what has become of that. */
+export interface LetterFact {
+  /** Of the dead letter. */
   readonly id: bigint
   readonly application: string | null
+  readonly topicId: string
+  readonly partition: number
+  readonly offset: bigint
+  readonly state: DeadLetterState
+}
+
+/** What a dead letter tells, without its bytes. */
+export interface DeadLetterFact {
+  readonly id: bigint
   readonly handler: string
   readonly stage: DeadLetterStage
-  readonly topicId: string | null
-  readonly partition: number | null
-  readonly offset: bigint | null
   readonly jobId: string | null
   readonly error: Pick<ErrorDescription, 'class' | 'code' | 'message'>
   readonly attempts: number
-  readonly state: string
+  readonly state: DeadLetterState
   readonly createdAt: Date
 }
 
@@ -134,6 +141,9 @@ export interface TraceFacts {
   readonly handlings: readonly HandlingFact[]
   readonly attempts: readonly AttemptFact[]
   readonly effects: readonly KeptEffect[]
+  /** Of all records, shown or not. */
+  readonly letters: readonly LetterFact[]
+  /** Of the jobs and records that are shown. */
   readonly deadLetters: readonly DeadLetterFact[]
   readonly holds: readonly HoldFact[]
 }

@@ -3,7 +3,7 @@ import { listPauses } from '../control/pauses.ts'
 import { throwIfAborted } from '../core/abort.ts'
 import { readEffects } from '../timeline/effect-rows.ts'
 import { timeIn } from './asked.ts'
-import { deadLettersOf } from './dead-letter-facts.ts'
+import { deadLettersOf, lettersAt } from './dead-letter-facts.ts'
 import { asKnownBy } from './event-fact.ts'
 import type { AttemptFact, EventFact, HandlingFact, JobFact, TraceFacts } from './facts.ts'
 import {
@@ -106,28 +106,28 @@ export async function gatherLight(
   }
   if (events.size >= MAX_EVENTS)
     note(`more than ${MAX_EVENTS} events; the rest of them were not looked at`)
+  const applications = applicationsIn(handlings)
   const facts = {
     events: [...events.values()],
     jobs: [...jobs.values()],
     handlings,
     attempts,
     effects: [],
+    letters: await lettersAt(db, placesOf([...events.values()]), applications, note),
     deadLetters: [],
     holds: [],
   }
   return { facts, correlationId, pauses }
 }
 
-/** Adds what is only looked up for what is shown: attempts, effects, dead letters, and what held applications back. */
+/** Adds what is only looked up for what is shown: attempts, effects, what dead letters tell, and what held applications back. */
 export async function gatherDetails(
   { db, note }: Pick<Sources, 'db' | 'note'>,
   facts: TraceFacts,
-  shown: Pick<TraceFacts, 'jobs' | 'events'>,
+  shown: Pick<TraceFacts, 'jobs' | 'events' | 'letters'>,
   pauses: readonly Pause[],
 ): Promise<TraceFacts> {
   const jobIds = shown.jobs.map(({ id }) => id)
-  const applications = [...new Set(facts.handlings.map(({ application }) => application))]
-  const places = placesOf(shown.events)
   const eventIds = [...new Set(shown.events.map(({ id }) => id))]
   const effects = await readEffects(db, jobIds, eventIds, MAX_EFFECTS)
   if (effects.length >= MAX_EFFECTS)
@@ -140,9 +140,18 @@ export async function gatherDetails(
     ...facts,
     attempts,
     effects,
-    deadLetters: await deadLettersOf(db, jobIds, places, applications),
-    holds: await holdsOf(db, applications, pauses),
+    deadLetters: await deadLettersOf(
+      db,
+      jobIds,
+      shown.letters.map(({ id }) => id),
+      note,
+    ),
+    holds: await holdsOf(db, applicationsIn(facts.handlings), pauses),
   }
+}
+
+function applicationsIn(handlings: readonly HandlingFact[]): string[] {
+  return [...new Set(handlings.map(({ application }) => application))]
 }
 
 /** The events that jobs came from, of those that are not known yet. */

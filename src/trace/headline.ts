@@ -1,8 +1,9 @@
 import { durationText } from './duration-text.ts'
-import type { DeadLetterFact, JobFact, TraceFacts } from './facts.ts'
-import { recordKey, type Graph, type GraphNode } from './graph.ts'
+import type { JobFact } from './facts.ts'
+import type { Graph, GraphNode } from './graph.ts'
 import { isSnoozed } from './job-runs.ts'
-import { handledAs, jobOutcome } from './outcomes.ts'
+import { lettersOf, type LettersByPlace } from './letters.ts'
+import { handledAs, outcomeOf } from './outcomes.ts'
 
 /** How far the branches are: every job is one, and every application that made no job of the event it was to read. */
 export interface Branches {
@@ -14,18 +15,11 @@ export interface Branches {
   readonly failed: number
 }
 
-type Application = Extract<GraphNode, { readonly type: 'application' }>
-
 /** Counts all that was found, shown or not. */
-export function countBranches(graph: Graph, facts: TraceFacts): Branches {
+export function countBranches(graph: Graph, letters: LettersByPlace): Branches {
   const counts = { total: 0, done: 0, waiting: 0, running: 0, retrying: 0, failed: 0 }
-  const letters = lettersByPlace(facts.deadLetters)
   for (const node of graph.values()) {
-    if (node.type === 'event') continue
-    const { outcome } =
-      node.type === 'job'
-        ? { outcome: jobOutcome(node.job) }
-        : handledAs(node, lettersOf(node, letters))
+    const outcome = node.type === 'event' ? 'none' : outcomeOf(node, letters)
     if (outcome === 'none') continue
     counts.total += 1
     counts[outcome] += 1
@@ -33,33 +27,16 @@ export function countBranches(graph: Graph, facts: TraceFacts): Branches {
   return counts
 }
 
-/** Dead letters by the record that they are of. */
-export function lettersByPlace(
-  letters: readonly DeadLetterFact[],
-): ReadonlyMap<string, readonly DeadLetterFact[]> {
-  return Map.groupBy(letters, ({ jobId, topicId, partition, offset }) =>
-    jobId === null && topicId !== null && partition !== null && offset !== null
-      ? recordKey(topicId, partition, offset)
-      : '',
-  )
-}
-
-/** Those of a record for an application. */
-export function lettersOf(
-  { event, application }: Application,
-  letters: ReadonlyMap<string, readonly DeadLetterFact[]>,
-): readonly DeadLetterFact[] {
-  const { topicId, partition, offset } = event
-  if (topicId === null || partition === null || offset === null) return []
-  const found = letters.get(recordKey(topicId, partition, offset)) ?? []
-  return found.filter((letter) => letter.application === application)
-}
-
 /** Branches that are told one by one. */
 const TOLD = 3
 
 /** The outcome in a sentence: how many are done, and what the first of the others do. */
-export function headline(graph: Graph, branches: Branches, facts: TraceFacts, now: Date): string {
+export function headline(
+  graph: Graph,
+  branches: Branches,
+  letters: LettersByPlace,
+  now: Date,
+): string {
   const { total, done } = branches
   if (total === 0) return 'nobody has done anything about it'
   const parts = [
@@ -67,7 +44,6 @@ export function headline(graph: Graph, branches: Branches, facts: TraceFacts, no
       ? 'the only branch is done'
       : `${done === total ? 'all' : `${done} of`} ${total} ${total === 1 ? 'branch' : 'branches'} done`,
   ]
-  const letters = lettersByPlace(facts.deadLetters)
   const told = new Map<string, number>()
   for (const node of graph.values()) {
     const text = openText(node, letters, now)
@@ -79,11 +55,7 @@ export function headline(graph: Graph, branches: Branches, facts: TraceFacts, no
   return parts.join('; ')
 }
 
-function openText(
-  node: GraphNode,
-  letters: ReadonlyMap<string, readonly DeadLetterFact[]>,
-  now: Date,
-): string | null {
+function openText(node: GraphNode, letters: LettersByPlace, now: Date): string | null {
   if (node.type === 'event') {
     return node.event.found === 'outbox' ? `'${node.event.type ?? 'event'}' is in the outbox` : null
   }

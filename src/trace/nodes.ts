@@ -3,8 +3,8 @@ import type { Chosen } from './choose.ts'
 import { durationText } from './duration-text.ts'
 import type { AttemptFact, DeadLetterFact, HoldFact } from './facts.ts'
 import type { GraphNode } from './graph.ts'
-import { lettersByPlace, lettersOf } from './headline.ts'
 import { jobRuns } from './job-runs.ts'
+import { isUndecided, lettersOf, type LettersByPlace } from './letters.ts'
 import { waitOf, type TraceNode, type Wait } from './node.ts'
 import { handledAs, jobOutcome } from './outcomes.ts'
 
@@ -16,7 +16,9 @@ export interface Details {
   readonly attempts: ReadonlyMap<string, readonly AttemptFact[]>
   readonly effectsOfJobs: ReadonlyMap<string, readonly KeptEffect[]>
   readonly effectsOfEvents: ReadonlyMap<string, readonly KeptEffect[]>
-  readonly letters: readonly DeadLetterFact[]
+  readonly letters: LettersByPlace
+  readonly deadLetters: ReadonlyMap<bigint, DeadLetterFact>
+  readonly lettersOfJobs: ReadonlyMap<string, readonly DeadLetterFact[]>
 }
 
 type NodeOf<T extends GraphNode['type']> = Extract<GraphNode, { readonly type: T }>
@@ -82,7 +84,7 @@ export function applicationNodes(
   details: Details,
 ): TraceNode[] {
   const { key, parent, event, application, handlings } = node
-  const letters = lettersOf(node, lettersByPlace(details.letters))
+  const letters = lettersOf(node, details.letters)
   const { state, outcome, notes } = handledAs(node, letters)
   const first = handlings.find(({ committedAt }) => committedAt !== null)
   const endedAt = first?.committedAt ?? null
@@ -111,7 +113,9 @@ export function applicationNodes(
   return [
     own,
     ...effectNodes(own, effects),
-    ...letters.map((letter) => letterNode(own, letter, details)),
+    ...letters
+      .flatMap(({ id }) => details.deadLetters.get(id) ?? [])
+      .map((letter) => letterNode(own, letter, details)),
   ]
 }
 
@@ -176,7 +180,7 @@ export function jobNodes(node: NodeOf<'job'>, depth: number, details: Details): 
     },
     asked: details.askedNode === key,
   }
-  const letters = details.letters.filter(({ jobId }) => jobId === job.id)
+  const letters = details.lettersOfJobs.get(job.id) ?? []
   return [
     own,
     ...effectNodes(own, details.effectsOfJobs.get(job.id) ?? []),
@@ -231,7 +235,7 @@ function letterNode(parent: TraceNode, letter: DeadLetterFact, details: Details)
     type: 'dead-letter',
     label: `dead letter ${letter.id}`,
     state: letter.state,
-    outcome: letter.state === 'open' ? 'failed' : 'none',
+    outcome: isUndecided(letter) ? 'failed' : 'none',
     at: letter.createdAt,
     notes: [
       `${letter.stage} of ${letter.handler}, ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`,

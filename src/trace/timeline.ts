@@ -4,6 +4,7 @@ import { buildGraph, type Graph } from './graph.ts'
 import { headline, type Branches, countBranches } from './headline.ts'
 import { applicationNodes, eventNode, jobNodes, moreNode, type Details } from './nodes.ts'
 import type { TraceNode, Wait } from './node.ts'
+import { lettersByPlace, lettersOf } from './letters.ts'
 import { isFinishedJob } from './outcomes.ts'
 
 /** What led to what, as far as it is known. Plain data. */
@@ -41,15 +42,21 @@ export interface TimelineOptions {
   readonly notes: readonly string[]
 }
 
-/** The jobs and events that a timeline of these facts shows: for the others nothing more needs to be looked up. */
+/**
+ * The jobs and events that a timeline of these facts shows, and the dead letters of those events: for the others nothing
+ * more needs to be looked up.
+ */
 export function shownFacts(
   facts: TraceFacts,
   { limits, askedNode }: Pick<TimelineOptions, 'limits' | 'askedNode'>,
-): Pick<TraceFacts, 'jobs' | 'events'> {
-  const nodes = choose(buildGraph(facts), limits, askedNode).flatMap(({ node }) => node ?? [])
+): Pick<TraceFacts, 'jobs' | 'events' | 'letters'> {
+  const letters = lettersByPlace(facts.letters)
+  const chosen = choose(buildGraph(facts), letters, limits, askedNode)
+  const nodes = chosen.flatMap(({ node }) => node ?? [])
   return {
     jobs: nodes.flatMap((node) => (node.type === 'job' ? [node.job] : [])),
     events: nodes.flatMap((node) => (node.type === 'event' ? [node.event] : [])),
+    letters: nodes.flatMap((node) => (node.type === 'application' ? lettersOf(node, letters) : [])),
   }
 }
 
@@ -57,6 +64,7 @@ export function shownFacts(
 export function timelineOf(facts: TraceFacts, options: TimelineOptions): Timeline {
   const { now, limits, askedNode } = options
   const graph = buildGraph(facts)
+  const letters = lettersByPlace(facts.letters)
   const details: Details = {
     now,
     askedNode,
@@ -64,10 +72,13 @@ export function timelineOf(facts: TraceFacts, options: TimelineOptions): Timelin
     attempts: Map.groupBy(facts.attempts, ({ jobId }) => jobId),
     effectsOfJobs: Map.groupBy(facts.effects, ({ jobId }) => jobId ?? ''),
     effectsOfEvents: Map.groupBy(facts.effects, ({ eventId }) => eventId ?? ''),
-    letters: facts.deadLetters,
+    letters,
+    deadLetters: new Map(facts.deadLetters.map((one) => [one.id, one])),
+    lettersOfJobs: Map.groupBy(facts.deadLetters, ({ jobId }) => jobId ?? ''),
   }
-  const nodes = choose(graph, limits, askedNode).flatMap((chosen) => nodesOf(chosen, details))
-  const branches = countBranches(graph, facts)
+  const chosen = choose(graph, letters, limits, askedNode)
+  const nodes = chosen.flatMap((one) => nodesOf(one, details))
+  const branches = countBranches(graph, letters)
   const startedAt = earliest(graph)
   const open =
     branches.waiting + branches.running + branches.retrying > 0 ||
@@ -82,7 +93,7 @@ export function timelineOf(facts: TraceFacts, options: TimelineOptions): Timelin
     totalMs: startedAt === null ? 0 : Math.max(0, +(open ? now : (last ?? now)) - +startedAt),
     longestWait: longest(nodes),
     branches,
-    headline: headline(graph, branches, facts, now),
+    headline: headline(graph, branches, letters, now),
     nodes,
     notes: options.notes,
   }

@@ -3,15 +3,19 @@ import { test } from 'node:test'
 import { z } from 'zod'
 import { connectOperator } from '../../../src/app/operator.ts'
 import { start } from '../../../src/app/start.ts'
+import { inTransaction } from '../../../src/bridge/in-transaction.ts'
+import { application } from '../../../src/consumer/application.ts'
+import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import { insertJobsNow } from '../../../src/jobs/insert.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { newJob } from '../../../src/jobs/new-job.ts'
 import type { Queryable, Row } from '../../../src/postgres/queryable.ts'
-import { trace } from '../../../src/trace/queries.ts'
+import { trace, type Timeline } from '../../../src/trace/queries.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { jobsBed } from '../../support/jobs.ts'
+import { running, settled } from '../../support/millrace.ts'
 import { spawnNode } from '../../support/process.ts'
 import { touchy } from '../upkeep/touchy.ts'
 
@@ -111,6 +115,46 @@ test('what began with one id is looked at up to a bound, which is told', async (
   assert.deepEqual(timeline.notes, [
     'there are more than 20000 jobs; the rest of them were not looked at',
   ])
+})
+
+test('dead letters of one record are looked at up to a bound, which is told', async (t) => {
+  const { url, pool } = await testDatabase(t)
+  const failing = application('failing', { floodBrake: false }).on(
+    sent,
+    inTransaction(() => {
+      throw permanent('no')
+    }),
+  )
+  const millrace = await running(t, { database: url, run: [failing] })
+  const operator = await connectOperator({ database: url })
+  cleanup(t, () => operator.close())
+  const id = await millrace.publish(sent, {})
+  await settled(millrace)
+  await pool.query(`update millrace.dead_letter set state = 'replayed', closed_at = now()`)
+  const again = async (letters: number): Promise<Timeline> => {
+    await pool.query(
+      `insert into millrace.dead_letter (application, handler, stage, topic, topic_id, partition, "offset", generation, error, attempts, state)
+       select application, handler, stage, topic, topic_id, partition, "offset", (select max(generation) from millrace.dead_letter) + n,
+         error, 1, case when n = $1 then 'open' else 'replayed' end
+       from millrace.dead_letter d, generate_series(1, $1) n where d.id = 1`,
+      [letters],
+    )
+    return trace(operator, id)
+  }
+  const some = await again(1_500)
+  assert.equal(some.branches.failed, 1)
+  assert.deepEqual(some.notes, [
+    'more than 1000 dead letters of what is shown; the rest of them are only counted',
+  ])
+  await pool.query(`update millrace.dead_letter set state = 'replayed'`)
+  const many = await again(20_000)
+  // The open one is the last of them, and is seen all the same.
+  assert.equal(many.branches.failed, 1)
+  assert.ok(
+    many.notes.includes(
+      'there are more than 20000 dead letters of these records; the rest of them were not looked at',
+    ),
+  )
 })
 
 test('finished jobs and records are found by indexes when there are many', async (t) => {

@@ -208,6 +208,43 @@ test('a record that an application set aside says so, with the stage and the err
   assert.match(nodeOf(timeline, 'dead letter 1').notes.join(), /^apply of .*the books are closed/)
 })
 
+test('records that were set aside are counted as such where they are not shown, and shown before others', async (t) => {
+  const { url } = await testDatabase(t)
+  const books = application('books', { floodBrake: false }).on(
+    placed,
+    inTransaction(({ data }) => {
+      if (data.n >= 20) throw permanent('the books are closed')
+    }),
+  )
+  const millrace = await running(t, { database: url, run: [books] })
+  const operator = await connectOperator({ database: url })
+  cleanup(t, () => operator.close())
+  const correlationId = operator.core.ids.uuid()
+  const of = async (from: number, to: number): Promise<string[]> => {
+    const some = Array.from({ length: to - from }, (_, n) => ({ n: from + n }))
+    return millrace.publishMany(placed, some, { correlationId })
+  }
+  const [first] = await of(0, 20)
+  await of(20, 30)
+  await settled(millrace)
+  const look = async (): Promise<Timeline> => trace(operator, String(first))
+  const timeline = await look()
+  const { total, done, failed } = timeline.branches
+  assert.deepEqual({ total, done, failed }, { total: 30, done: 20, failed: 10 })
+  assert.equal(timeline.headline, "20 of 30 branches done; 'books' set it aside (10 times)")
+  // The one that was asked for, and of the others those that went wrong.
+  assert.deepEqual(
+    timeline.nodes.filter(({ type }) => type === 'application').map(({ state }) => state),
+    ['done', ...Array.from({ length: 4 }, () => 'set aside')],
+  )
+  // One that is parked is as little done as one that is open.
+  await millrace.database.query(`update millrace.dead_letter set state = 'parked'`)
+  const parked = await look()
+  assert.deepEqual(parked.branches, timeline.branches)
+  const letter = parked.nodes.find(({ type }) => type === 'dead-letter')
+  assert.deepEqual([letter?.state, letter?.outcome], ['parked', 'failed'])
+})
+
 test('what is not finished says what it waits for, and a pause by whom, also when it is over', async (t) => {
   const { millrace, url, look } = await setup(t)
   const operator = await connectOperator({ database: url, user: 'ana' })

@@ -6,9 +6,11 @@ import type {
   EventFact,
   HandlingFact,
   JobFact,
+  LetterFact,
   TraceFacts,
 } from '../../../src/trace/facts.ts'
-import { eventKey } from '../../../src/trace/graph.ts'
+import { buildGraph, eventKey, type GraphNode } from '../../../src/trace/graph.ts'
+import { handledAs } from '../../../src/trace/outcomes.ts'
 import { timelineOf, type Timeline } from '../../../src/trace/timeline.ts'
 
 const NOW = new Date(1_000_000)
@@ -19,6 +21,7 @@ const NONE: TraceFacts = {
   handlings: [],
   attempts: [],
   effects: [],
+  letters: [],
   deadLetters: [],
   holds: [],
 }
@@ -91,6 +94,18 @@ function handled(
     behind: null,
     ...change,
   }
+}
+
+function applicationNode(
+  handlings: readonly HandlingFact[],
+): Extract<GraphNode, { readonly type: 'application' }> {
+  const node = buildGraph({ ...NONE, events: [anEvent(1)], handlings }).get('topic/0/1 a')
+  assert.ok(node?.type === 'application')
+  return node
+}
+
+function letterIn(state: LetterFact['state']): LetterFact {
+  return { id: 1n, application: 'a', topicId: 'topic-id', partition: 0, offset: 1n, state }
 }
 
 function made(
@@ -268,6 +283,23 @@ test('of many alike those that are not finished or went wrong come first, and th
   )
 })
 
+test('of many events alike those come first under which something is not finished or went wrong', () => {
+  const events = Array.from({ length: 9 }, (_, n) => anEvent(2 * n))
+  const jobs = events.map(({ offset }, n) =>
+    aJob(n, {
+      kind: 'mail',
+      origin: originAt(offset as bigint, 'a'),
+      state: n === 5 ? 'discarded' : 'completed',
+    }),
+  )
+  const handlings = events.map(({ offset }) => handled(offset as bigint, 'a'))
+  const { nodes } = made({ events, jobs, handlings }, { ...EVERYTHING, width: 2 })
+  assert.deepEqual(
+    nodes.flatMap(({ type, id, count }) => (type === 'application' ? [] : [count ?? id])),
+    ['topic/0/0', 'j0', 'topic/0/10', 'j5', 7],
+  )
+})
+
 test('a batch that filtered some of its records leaves a doubt, and it is told', () => {
   const counts = {
     records: 3,
@@ -287,6 +319,24 @@ test('a batch that filtered some of its records leaves a doubt, and it is told',
     'done or filtered',
     ['of the 3 records of its batch 1 were filtered: old'],
   ])
+})
+
+test('a record that is to be read again is not done, whatever became of its dead letter', () => {
+  const waiting = handled(1n, 'a', { generation: 1, state: 'waiting', counts: null })
+  const node = applicationNode([handled(1n, 'a'), waiting])
+  assert.equal(handledAs(node, [letterIn('replayed')]).outcome, 'waiting')
+  assert.equal(handledAs(node, [letterIn('discarded')]).outcome, 'waiting')
+  assert.equal(handledAs(node, [letterIn('open')]).outcome, 'failed')
+})
+
+test('a record of a batch that was set aside as a whole was set aside', () => {
+  const counts = { records: 2, done: 0, jobs: 0, filtered: 0, deadLettered: 2, filteredBy: {} }
+  const { state, outcome, notes } = handledAs(applicationNode([handled(1n, 'a', { counts })]), [])
+  assert.deepEqual([state, outcome], ['set aside', 'failed'])
+  assert.match(notes.join(), /its dead letter was not found/)
+  const some = { ...counts, done: 1, deadLettered: 1 }
+  const other = handledAs(applicationNode([handled(1n, 'a', { counts: some })]), [])
+  assert.deepEqual([other.state, other.outcome], ['done', 'done'])
 })
 
 test('the waits and runs of a job cover its whole life, each with its reason', () => {
