@@ -12,30 +12,37 @@ const COLUMNS = `d.id::text as id, d.handler, d.stage, d.job_id as "jobId",
   d.attempts, d.state, d.created_at as "createdAt"`
 
 /**
- * Which of these records applications have set aside, and what has become of that; by number, found by an index. Where there
- * are too many, which is told, those that are closed are left out first.
+ * Which of these records applications have set aside, and what has become of that; by number, found by indexes. One that
+ * another program had set aside is found where it was taken from. Where there are too many, which is told, those that are
+ * closed are left out first.
  */
 export async function lettersAt(
   db: Queryable,
   places: readonly Place[],
-  applications: readonly string[],
   note: (text: string) => void,
 ): Promise<LetterFact[]> {
   if (places.length === 0) return []
   const { rows } = await db.query<
     Omit<LetterFact, 'id' | 'offset'> & { id: string; offset: string } & Record<string, unknown>
   >(
-    `/* millrace:trace-letters */ select d.id::text as id, d.application, u.topic_id as "topicId", u.partition,
-       u.at::text as "offset", d.state
-     from unnest($1::uuid[], $2::int[], $3::bigint[]) u(topic_id, partition, at)
-     join millrace.dead_letter d on d.application = any ($4::text[]) and d.topic_id = u.topic_id
-       and d.partition = u.partition and d."offset" = u.at and d.job_id is null
-     order by d.state in ('open', 'parked') desc, d.id limit ${MAX_LETTERS + 1}`,
+    `/* millrace:trace-letters */ with u as (
+       select * from unnest($1::uuid[], $2::int[], $3::bigint[]) u(topic_id, partition, at)
+     ), found as (
+       select u.*, d.id, d.application, d.state from u
+       join millrace.dead_letter d on d.topic_id = u.topic_id and d.partition = u.partition and d."offset" = u.at
+         and d.job_id is null
+       union all
+       select u.*, d.id, d.application, d.state from u
+       join millrace.dead_letter d on d.trace->'takenFrom'->>'topicId' = u.topic_id::text
+         and d.trace->'takenFrom'->>'partition' = u.partition::text and d.trace->'takenFrom'->>'offset' = u.at::text
+         and d.job_id is null and d.topic_id is null
+     )
+     select id::text as id, application, topic_id as "topicId", partition, at::text as "offset", state from found
+     order by state in ('open', 'parked') desc, found.id limit ${MAX_LETTERS + 1}`,
     [
       places.map(({ topicId }) => topicId),
       places.map(({ partition }) => partition),
       places.map(({ offset }) => offset),
-      applications,
     ],
   )
   if (rows.length > MAX_LETTERS) {

@@ -102,6 +102,7 @@ export interface LetterFact {
   /** Of the dead letter. */
   readonly id: bigint
   readonly application: string | null
+  /** Where the record stands that the application read; of one that another program had set aside: in the topic it is taken from. */
   readonly topicId: string
   readonly partition: number
   readonly offset: bigint

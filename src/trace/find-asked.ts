@@ -7,7 +7,7 @@ import { timeIn, type Asked } from './asked.ts'
 import { deadLetterOfEvent } from './dead-letter-facts.ts'
 import { asKnownBy, eventFact, isRecordId } from './event-fact.ts'
 import type { EventFact, JobFact } from './facts.ts'
-import { eventKey } from './graph.ts'
+import { eventKey, recordKey } from './graph.ts'
 import { handlingsOf } from './handling-facts.ts'
 import { jobById, jobMadeFrom, jobsOf } from './job-facts.ts'
 import { waitingInOutbox } from './outbox-facts.ts'
@@ -122,18 +122,14 @@ export async function eventById(
 
 async function foundLetter(sources: Sources, letter: DeadLetter): Promise<FoundAsked> {
   const node = `dead letter ${letter.id}`
-  const { topic, topicId, partition, offset, jobId, trace } = letter
+  const { jobId, trace } = letter
   const job = jobId === null ? undefined : await jobById(sources.db, jobId)
   if (job !== undefined) return { ...foundJob(job), node }
-  if (topic === null || topicId === null || partition === null || offset === null) {
-    throw new MillraceError(
-      'E_TRACE_NOT_FOUND',
-      `dead letter ${letter.id} came from job ${jobId ?? '(unknown)'}, which is not kept any more, and from no record. See \`millrace dlq get ${letter.id}\` for what it holds.`,
-      { details: { id: String(letter.id) } },
-    )
-  }
-  const id = letter.eventId ?? trace.causationId ?? `${topic}/${partition}/${offset}`
-  const [event] = await recordsAt(sources, [{ topic, topicId, partition, offset }], () => ({
+  const place = placeOf(letter)
+  if (place === undefined) throw noOrigin(letter)
+  const id =
+    letter.eventId ?? trace.causationId ?? recordKey(place.topic, place.partition, place.offset)
+  const [event] = await recordsAt(sources, [place], () => ({
     id,
     type: letter.eventType,
     correlationId: trace.correlationId ?? id,
@@ -146,6 +142,30 @@ async function foundLetter(sources: Sources, letter: DeadLetter): Promise<FoundA
     events: [found],
     jobs: [],
   }
+}
+
+/**
+ * Where the record of a dead letter stands. Of one that another program had set aside: where it was taken from, for the
+ * place that its headers name says nothing of the topic's identity.
+ */
+function placeOf({ topic, topicId, partition, offset, trace }: DeadLetter): NamedPlace | undefined {
+  if (topic !== null && topicId !== null && partition !== null && offset !== null) {
+    return { topic, topicId, partition, offset }
+  }
+  const { takenFrom } = trace
+  return takenFrom === undefined ? undefined : { ...takenFrom, offset: BigInt(takenFrom.offset) }
+}
+
+function noOrigin({ id, jobId }: DeadLetter): MillraceError {
+  const why =
+    jobId === null
+      ? 'names no job and no record'
+      : `came from job ${jobId}, which is not kept any more, and names no record`
+  return new MillraceError(
+    'E_TRACE_NOT_FOUND',
+    `dead letter ${id} ${why}. See \`millrace dlq get ${id}\` for what it holds.`,
+    { details: { id: String(id) } },
+  )
 }
 
 /** A record's place with the names that it takes to read it. */

@@ -106,14 +106,13 @@ export async function gatherLight(
   }
   if (events.size >= MAX_EVENTS)
     note(`more than ${MAX_EVENTS} events; the rest of them were not looked at`)
-  const applications = applicationsIn(handlings)
   const facts = {
     events: [...events.values()],
     jobs: [...jobs.values()],
     handlings,
     attempts,
     effects: [],
-    letters: await lettersAt(db, placesOf([...events.values()]), applications, note),
+    letters: await lettersAt(db, placesOf([...events.values()]), note),
     deadLetters: [],
     holds: [],
   }
