@@ -9,7 +9,7 @@ export type Asked =
       readonly offset: bigint
     }
   | { readonly kind: 'dead-letter'; readonly id: bigint }
-  /** Of an event or a job. `time`: the one that is in it, if it is a UUID version 7. */
+  /** Of an event or a job, as it was given. `time`: the one that is in it, if it is a UUID version 7. */
   | { readonly kind: 'id'; readonly id: string; readonly time: Date | null }
 
 const RECORD = /^([A-Za-z0-9._-]{1,249})\/(\d{1,9})[/@](\d{1,18})$/
@@ -25,8 +25,7 @@ export function parseAsked(text: string): Asked {
     return { kind: 'record', topic, partition: Number(partition), offset: BigInt(offset) }
   }
   if (/^\d{1,18}$/.test(given)) return { kind: 'dead-letter', id: BigInt(given) }
-  const id = isUuid(given) ? given.toLowerCase() : given
-  return { kind: 'id', id, time: timeIn(id) }
+  return { kind: 'id', id: given, time: timeIn(given) }
 }
 
 /** The time in an id, to the millisecond, if it is a UUID version 7. */

@@ -2,25 +2,15 @@ import { getDeadLetter, type DeadLetter } from '../dead-letter/queries.ts'
 import { isUuid } from '../core/ids.ts'
 import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import type { Log } from '../log/port.ts'
-import type { Queryable } from '../postgres/queryable.ts'
-import { timeIn, type Asked } from './asked.ts'
+import type { Asked } from './asked.ts'
 import { deadLetterOfEvent } from './dead-letter-facts.ts'
+import { eventById, reachOf } from './event-by-id.ts'
 import { asKnownBy, eventFact, isRecordId } from './event-fact.ts'
 import type { EventFact, JobFact } from './facts.ts'
 import { eventKey, recordKey } from './graph.ts'
 import { handlingsOf } from './handling-facts.ts'
 import { jobById, jobMadeFrom, jobsOf } from './job-facts.ts'
-import { waitingInOutbox } from './outbox-facts.ts'
-import type { RecordFinder } from './record-finder.ts'
-import { around, type Window } from './windows.ts'
-
-/** Where to look. */
-export interface Sources {
-  readonly db: Queryable
-  readonly log: Log
-  readonly records: RecordFinder
-  readonly note: (text: string) => void
-}
+import type { Sources } from './sources.ts'
 
 /** What was asked for, as it was found. */
 export interface FoundAsked {
@@ -30,13 +20,6 @@ export interface FoundAsked {
   readonly events: readonly EventFact[]
   readonly jobs: readonly JobFact[]
 }
-
-/**
- * How far around the time in an id its record is looked for: mostly the two times are the same, but publishers may lag, and
- * clocks differ.
- */
-const NEAR_MS = 5_000
-const FAR_MS = 300_000
 
 /**
  * Finds what was asked for.
@@ -50,16 +33,35 @@ export async function findAsked(sources: Sources, asked: Asked): Promise<FoundAs
     }
     case 'dead-letter':
       return foundLetter(sources, await getDeadLetter(sources.db, asked.id))
-    case 'id': {
-      const found = await byId(sources, asked.id, asked.time)
-      if (found !== undefined) return found
-      throw notFound(asked.id, asked.time)
-    }
+    case 'id':
+      return byAnyId(sources, asked)
   }
 }
 
-/** How long before its batch's commit a job may have been made. */
+async function byAnyId(
+  sources: Sources,
+  { id, time }: Extract<Asked, { readonly kind: 'id' }>,
+): Promise<FoundAsked> {
+  const leftOut = new Set<string>()
+  const noting: Sources = {
+    ...sources,
+    note(text) {
+      leftOut.add(text)
+      sources.note(text)
+    },
+  }
+  // Ids of events are compared as they are written; we write UUIDs in small letters.
+  const forms = isUuid(id) ? new Set([id, id.toLowerCase()]) : [id]
+  for (const form of forms) {
+    const found = await byId(noting, form, time)
+    if (found !== undefined) return found
+  }
+  throw notFound(id, time, [...leftOut])
+}
+
+/** How long before its batch's commit a job may have been made, and after it by another clock, in milliseconds. */
 const BATCH_MS = 60_000
+const SKEW_MS = 5_000
 
 /** An event whose record has no ids, with those that a job of it has. */
 async function withItsIds({ db }: Sources, event: EventFact): Promise<EventFact> {
@@ -67,7 +69,7 @@ async function withItsIds({ db }: Sources, event: EventFact): Promise<EventFact>
   if (!isRecordId(id) || topicId === null || partition === null || offset === null) return event
   const handlings = await handlingsOf(db, [{ topicId, partition, offset }], [])
   const windows = handlings.flatMap(({ committedAt: at }) =>
-    at === null ? [] : [{ from: new Date(+at - BATCH_MS), to: new Date(+at + NEAR_MS) }],
+    at === null ? [] : [{ from: new Date(+at - BATCH_MS), to: new Date(+at + SKEW_MS) }],
   )
   return asKnownBy(event, await jobMadeFrom(db, { topicId, partition, offset }, windows))
 }
@@ -101,23 +103,6 @@ async function byId(
   if (jobs.length > 0) return { correlationId: id, node: null, events: [], jobs }
   const letter = await deadLetterOfEvent(db, id)
   return letter === undefined ? undefined : foundLetter(sources, await getDeadLetter(db, letter))
-}
-
-/** The event with that id, in the outbox or in the log about the time that is in it. */
-export async function eventById(
-  { db, log, records, note }: Sources,
-  id: string,
-  time: Date | null = timeIn(id),
-): Promise<EventFact | undefined> {
-  const wanted = { by: 'id', value: id } as const
-  if (time !== null) {
-    const reaches: readonly Window[] = [around(time, time, NEAR_MS), around(time, time, FAR_MS)]
-    for (const window of reaches) {
-      const [found] = await records.find(wanted, [window], { first: true, note })
-      if (found !== undefined) return found
-    }
-  }
-  return log.transactional ? undefined : (await waitingInOutbox(db, wanted))[0]
 }
 
 async function foundLetter(sources: Sources, letter: DeadLetter): Promise<FoundAsked> {
@@ -181,7 +166,7 @@ const PER_READ = 32
 
 /** The events at these places. Of one that is not there any more, or cannot be read, what `known` says. */
 export async function recordsAt(
-  { log, note }: Pick<Sources, 'log' | 'note'>,
+  { log, note, signal }: Pick<Sources, 'log' | 'note' | 'signal'>,
   places: readonly NamedPlace[],
   known: (place: NamedPlace) => Pick<EventFact, 'id' | 'type' | 'correlationId' | 'at'>,
 ): Promise<EventFact[]> {
@@ -190,7 +175,10 @@ export async function recordsAt(
     const some = places.slice(at, at + PER_READ)
     // A log that does not answer keeps nothing else from being shown.
     const results = await log
-      .read(some.map((place) => ({ ...place, maxRecords: 1, maxBytes: 1 })))
+      .read(
+        some.map((place) => ({ ...place, maxRecords: 1, maxBytes: 1 })),
+        signal === undefined ? {} : { signal },
+      )
       .catch((error: unknown) => {
         if (!isMillraceError(error) || !error.retryable) throw error
         note(`records were not read: ${error.message}`)
@@ -256,13 +244,26 @@ function record(offset: bigint | undefined): string {
   return offset === undefined ? '' : ` The next record has offset ${offset}.`
 }
 
-function notFound(id: string, time: Date | null): MillraceError {
+/** `leftOut`: what of that was not looked through. */
+function notFound(id: string, time: Date | null, leftOut: readonly string[]): MillraceError {
+  return new MillraceError(
+    'E_TRACE_NOT_FOUND',
+    `nothing is known of '${id}'. ${time === null ? NO_TIME : whereLooked(time, leftOut)}`,
+    { details: { id, leftOut } },
+  )
+}
+
+const NO_TIME =
+  "It has no time in it (it is no UUID version 7), so the log cannot be searched for it: give the record's place, topic/partition/offset, as `millrace events tail` shows it."
+
+function whereLooked(time: Date, leftOut: readonly string[]): string {
   const looked = ['jobs that are not finished', 'the history of jobs', 'dead letters']
-  const where =
-    time === null
-      ? `It has no time in it (it is no UUID version 7), so the log cannot be searched for it: give the record's place, topic/partition/offset, as \`millrace events tail\` shows it.`
-      : `Looked at: ${looked.join(', ')}, and every topic from ${new Date(+time - FAR_MS).toISOString()} to ${new Date(+time + FAR_MS).toISOString()}, which is about the time in the id. It may be from another database or log, too old to be kept, or published with a time of its own; then give the record's place, topic/partition/offset.`
-  return new MillraceError('E_TRACE_NOT_FOUND', `nothing is known of '${id}'. ${where}`, {
-    details: { id },
-  })
+  const { from, to } = reachOf(time)
+  const span = `from ${from.toISOString()} to ${to.toISOString()}, which is about the time in the id`
+  const log =
+    leftOut.length === 0
+      ? `every topic ${span}`
+      : `a part of the log ${span}. Not at all of it: ${leftOut.join('; ')}`
+  const doubt = leftOut.length === 0 ? '' : 'be in what was not looked at, '
+  return `Looked at: ${looked.join(', ')}, and ${log}. It may ${doubt}be from another database or log, too old to be kept, or published with a time of its own; then give the record's place, topic/partition/offset.`
 }

@@ -4,20 +4,16 @@ import { throwIfAborted } from '../core/abort.ts'
 import { readEffects } from '../timeline/effect-rows.ts'
 import { timeIn } from './asked.ts'
 import { deadLettersOf, lettersAt } from './dead-letter-facts.ts'
+import { eventById } from './event-by-id.ts'
 import { asKnownBy } from './event-fact.ts'
 import type { AttemptFact, EventFact, HandlingFact, JobFact, TraceFacts } from './facts.ts'
-import {
-  eventById,
-  recordsAt,
-  type FoundAsked,
-  type NamedPlace,
-  type Sources,
-} from './find-asked.ts'
+import { recordsAt, type FoundAsked, type NamedPlace } from './find-asked.ts'
 import { eventKey, recordKey } from './graph.ts'
 import { handlingsOf, type Place } from './handling-facts.ts'
 import { holdsOf } from './hold-facts.ts'
 import { attemptsOf, jobById, jobsOf, MAX_ATTEMPTS, MAX_JOBS } from './job-facts.ts'
 import { waitingInOutbox } from './outbox-facts.ts'
+import type { Sources } from './sources.ts'
 import { around, mergeWindows, unseen, type Window } from './windows.ts'
 
 /** Records that are read because jobs came from them. */
@@ -51,9 +47,8 @@ export async function gatherLight(
   sources: Sources,
   found: FoundAsked,
   now: Date,
-  signal: AbortSignal | undefined,
 ): Promise<Gathered & { readonly pauses: readonly Pause[] }> {
-  const { db, log, note, records } = sources
+  const { db, log, note, records, signal } = sources
   const { correlationId } = found
   const since = timeIn(correlationId)
   const { jobs: made, more } = await jobsOf(db, correlationId, since && new Date(+since - SKEW_MS))
@@ -69,7 +64,7 @@ export async function gatherLight(
     return events.size - before
   }
   addEvents(await originsOf(sources, [...jobs.values()], events))
-  await addBeginning(sources, correlationId, jobs, addEvents)
+  await addBeginning(sources, correlationId, { jobs, events, addEvents })
 
   const pauses = await listPauses(db)
   const odd = [...jobs.values()].filter(
@@ -97,7 +92,7 @@ export async function gatherLight(
     if (due.length === 0) break
     seen = mergeWindows([...seen, ...due], Number.POSITIVE_INFINITY)
     const wanted = { by: 'correlationId', value: correlationId } as const
-    if (addEvents(await records.find(wanted, due, { note })) === 0) break
+    if (addEvents(await records.find(wanted, due, { note, missed: note, signal })) === 0) break
   }
   if (!log.transactional) {
     const inLog = new Set([...events.values()].map(({ id }) => id))
@@ -121,11 +116,12 @@ export async function gatherLight(
 
 /** Adds what is only looked up for what is shown: attempts, effects, what dead letters tell, and what held applications back. */
 export async function gatherDetails(
-  { db, note }: Pick<Sources, 'db' | 'note'>,
+  { db, note, signal }: Pick<Sources, 'db' | 'note' | 'signal'>,
   facts: TraceFacts,
   shown: Pick<TraceFacts, 'jobs' | 'events' | 'letters'>,
   pauses: readonly Pause[],
 ): Promise<TraceFacts> {
+  throwIfAborted(signal)
   const jobIds = shown.jobs.map(({ id }) => id)
   const eventIds = [...new Set(shown.events.map(({ id }) => id))]
   const effects = await readEffects(db, jobIds, eventIds, MAX_EFFECTS)
@@ -188,10 +184,18 @@ async function originsOf(
 async function addBeginning(
   sources: Sources,
   correlationId: string,
-  jobs: Map<string, JobFact>,
-  addEvents: (events: readonly EventFact[]) => number,
+  {
+    jobs,
+    events,
+    addEvents,
+  }: {
+    readonly jobs: Map<string, JobFact>
+    readonly events: ReadonlyMap<string, EventFact>
+    addEvents(events: readonly EventFact[]): number
+  },
 ): Promise<void> {
   if (timeIn(correlationId) === null || jobs.has(correlationId)) return
+  for (const { id } of events.values()) if (id === correlationId) return
   const job = await jobById(sources.db, correlationId)
   if (job !== undefined) {
     jobs.set(job.id, job)

@@ -1,8 +1,9 @@
+import { throwIfAborted } from '../core/abort.ts'
 import { describeError } from '../errors/describe.ts'
 import type { Log, LogRecord, Topic } from '../log/port.ts'
 import { eventFact } from './event-fact.ts'
 import type { EventFact } from './facts.ts'
-import { isWanted, type RecordFinder, type Wanted } from './record-finder.ts'
+import { isWanted, type FindOptions, type RecordFinder, type Wanted } from './record-finder.ts'
 import type { Window } from './windows.ts'
 
 /** Partitions that are looked through in one search. */
@@ -34,14 +35,16 @@ interface Cursor {
 export function logRecords(log: Log, knownTopics: ReadonlySet<string>): RecordFinder {
   return {
     maxWindows: 8,
-    async find(wanted, windows, { first = false, note }) {
+    async find(wanted, windows, options) {
+      const { first = false, note, signal } = options
+      throwIfAborted(signal)
       const found: EventFact[] = []
       const places = await placesOf(log, knownTopics, note)
       for (const window of windows) {
-        const cursors = await cursorsOf(log, places, window, note)
+        const cursors = await cursorsOf(log, places, window, options)
         for (let at = 0; at < cursors.length; at += PER_READ) {
           const some = cursors.slice(at, at + PER_READ)
-          await readThrough(log, some, wanted, first, found, note)
+          await readThrough(log, some, wanted, found, options)
           if (first && found.length > 0) return found.slice(0, 1)
         }
         if (cursors.some(({ looked, done }) => !done && looked >= MAX_LOOKED_AT)) {
@@ -79,16 +82,19 @@ async function cursorsOf(
   log: Log,
   places: readonly { readonly topic: Topic; readonly partition: number }[],
   window: Window,
-  note: (text: string) => void,
+  { missed, signal }: FindOptions,
 ): Promise<Cursor[]> {
   const cursors: Cursor[] = []
   for (let at = 0; at < places.length; at += ASKED_AT_ONCE) {
+    throwIfAborted(signal)
     const some = places.slice(at, at + ASKED_AT_ONCE)
     const offsets = await Promise.all(
       some.map(({ topic, partition }) =>
         log.offsetAt(topic.id, partition, window.from).catch((error: unknown) => {
           // The others may hold it: what could not be asked is told.
-          note(`${topic.name}/${partition} was not looked through: ${describeError(error).message}`)
+          missed(
+            `${topic.name}/${partition} was not looked through: ${describeError(error).message}`,
+          )
           return null
         }),
       ),
@@ -105,9 +111,8 @@ async function readThrough(
   log: Log,
   cursors: readonly Cursor[],
   wanted: Wanted,
-  first: boolean,
   found: EventFact[],
-  note: (text: string) => void,
+  { first = false, note, missed, signal }: FindOptions,
 ): Promise<void> {
   for (;;) {
     const due = cursors.filter(({ done, looked }) => !done && looked < MAX_LOOKED_AT)
@@ -121,12 +126,15 @@ async function readThrough(
         maxRecords: RECORDS,
         maxBytes: BYTES,
       })),
+      signal === undefined ? {} : { signal },
     )
     for (const [index, cursor] of due.entries()) {
       const result = results[index]
-      const why = result?.unavailable ?? result?.corrupt?.reason
-      if (why !== undefined)
-        note(`${cursor.topic.name}/${cursor.partition} was not looked through: ${why}`)
+      const place = `${cursor.topic.name}/${cursor.partition}`
+      if (result?.unavailable !== undefined)
+        missed(`${place} was not looked through: ${result.unavailable}`)
+      else if (result?.corrupt !== undefined)
+        note(`${place} was not looked through: ${result.corrupt.reason}`)
       const records = result?.records ?? []
       found.push(...fitting(records, cursor.window, wanted))
       cursor.looked += records.length

@@ -1,18 +1,21 @@
+import { throwIfAborted } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { isWhole, Problems } from '../errors/config.ts'
 import type { Log } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { parseAsked } from './asked.ts'
 import type { ShowLimits } from './choose.ts'
-import { findAsked, type Sources } from './find-asked.ts'
+import { findAsked } from './find-asked.ts'
 import { gatherDetails, gatherLight } from './gather.ts'
 import { logRecords } from './log-records.ts'
+import type { Sources, TraceMemory } from './sources.ts'
 import { tableRecords } from './table-records.ts'
 import { shownFacts, timelineOf, type Timeline } from './timeline.ts'
 
 export { durationText } from './duration-text.ts'
 export type { Branches } from './headline.ts'
 export type { NodeOutcome, Run, TraceNode, Wait, WaitKind } from './node.ts'
+export type { TraceMemory } from './sources.ts'
 export type { Timeline } from './timeline.ts'
 
 /** What a trace needs. */
@@ -25,7 +28,10 @@ export interface TraceParts {
 
 /** Options of {@link trace}. */
 export interface TraceOptions extends Partial<ShowLimits> {
+  /** Ends it, between two statements or reads. */
   readonly signal?: AbortSignal
+  /** What is kept between two traces of the same thing, as when it is watched. Default: nothing. */
+  readonly memory?: TraceMemory
 }
 
 const DEFAULTS: ShowLimits = { depth: 20, width: 5, nodes: 400 }
@@ -39,25 +45,26 @@ const DEFAULTS: ShowLimits = { depth: 20, width: 5, nodes: 400 }
  * finished are looked through one after the other (a second for a backlog of a million). Events are looked for around the
  * times at which something was at work: on the table log through an index by time, on Kafka through its offsets by time.
  * What was left out is told in `notes`.
- * @throws E_TRACE_NOT_FOUND, E_DLQ_NOT_FOUND, E_CONFIG_INVALID
+ * @throws E_TRACE_NOT_FOUND, E_DLQ_NOT_FOUND, E_CONFIG_INVALID; the signal's reason when it is aborted
  */
 export async function trace(
   parts: TraceParts,
   asked: string,
-  { signal, ...given }: TraceOptions = {},
+  { signal, memory = new Map(), ...given }: TraceOptions = {},
 ): Promise<Timeline> {
   const limits = { ...DEFAULTS, ...given }
   checkLimits(limits)
+  throwIfAborted(signal)
   const db = parts.pool
   const log = await parts.log()
   const notes = new Set<string>()
   const note = (text: string): void => void notes.add(text)
   const records =
     log.kind === 'table' ? tableRecords(db) : logRecords(log, await topicsThatAreRead(db))
-  const sources: Sources = { db, log, records, note }
+  const sources: Sources = { db, log, records, memory, note, signal }
   const found = await findAsked(sources, parseAsked(asked))
   const now = await databaseTime(db)
-  const light = await gatherLight(sources, found, now, signal)
+  const light = await gatherLight(sources, found, now)
   const { correlationId } = light
   const shown = shownFacts(light.facts, { limits, askedNode: found.node })
   const facts = await gatherDetails(sources, light.facts, shown, light.pauses)

@@ -7,19 +7,27 @@ export interface Wanted {
   readonly value: string
 }
 
+/** Options of {@link RecordFinder.find}. */
+export interface FindOptions {
+  /** Stops at the first. */
+  readonly first?: boolean
+  /** Told what a bound left out. */
+  readonly note: (text: string) => void
+  /** Told what nobody could say just now. */
+  readonly missed: (text: string) => void
+  /** Ends the search, between two statements or reads. */
+  readonly signal: AbortSignal | undefined
+}
+
 /** Finds events in a log by what their headers say. */
 export interface RecordFinder {
   /** Most windows that one search takes. */
   readonly maxWindows: number
   /**
-   * Records with a timestamp in one of the windows whose headers say so; `first`: stops at the first. What could not be
-   * looked through is told to `note`.
+   * Records with a timestamp in one of the windows whose headers say so.
+   * @throws the signal's reason when it is aborted.
    */
-  find(
-    wanted: Wanted,
-    windows: readonly Window[],
-    options: { readonly first?: boolean; readonly note: (text: string) => void },
-  ): Promise<EventFact[]>
+  find(wanted: Wanted, windows: readonly Window[], options: FindOptions): Promise<EventFact[]>
 }
 
 /** Whether an event is what is looked for. */

@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../core/abort.ts'
 import { HEADER } from '../events/envelope.ts'
 import { headersFromJson } from '../log/headers-json.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -27,8 +28,9 @@ interface Row extends Record<string, unknown> {
 export function tableRecords(db: Queryable): RecordFinder {
   return {
     maxWindows: 64,
-    async find(wanted, windows, { first = false, note }) {
+    async find(wanted, windows, { first = false, note, signal }) {
       if (windows.length === 0) return []
+      throwIfAborted(signal)
       const name = wanted.by === 'id' ? HEADER.id : HEADER.correlationId
       const { rows } = await db.query<Row>(
         `/* millrace:trace-records */ select t.name as topic, f.topic_id as "topicId", f.partition, f."offset"::text as "offset",

@@ -1,4 +1,4 @@
-import { trace, type Timeline, type TraceOptions } from '../../trace/queries.ts'
+import { trace, type Timeline, type TraceMemory, type TraceOptions } from '../../trace/queries.ts'
 import type { Command, CommandContext } from '../command.ts'
 import { withOperator } from '../connect.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
@@ -48,12 +48,22 @@ async function runTrace(context: CommandContext): Promise<ExitCode> {
   const { args, out, core } = context
   const asked = args.positionals[0] as string
   const watch = args.flag('watch')
-  const options = optionsOf(context)
   const first = watch ? context.interrupts().first : undefined
+  const memory: TraceMemory = new Map()
+  const options = {
+    ...optionsOf(context),
+    memory,
+    ...(first === undefined ? {} : { signal: first }),
+  }
   return withOperator(context, { config: 'if-there' }, async ({ operator }) => {
     let shown: string | undefined
     for (;;) {
-      const timeline = await trace(operator, asked, options)
+      const timeline = await trace(operator, asked, options).catch((error: unknown) => {
+        // Whatever it failed with then: it is no longer wanted.
+        if (first?.aborted === true) return undefined
+        throw error
+      })
+      if (timeline === undefined) return EXIT.interrupted
       const mark = markOf(timeline)
       if (mark !== shown || (out.format === 'text' && out.toTerminal)) {
         await show(context, timeline, watch, shown === undefined)

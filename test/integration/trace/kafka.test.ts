@@ -98,3 +98,36 @@ test('an event that is still in the outbox says so', async (t) => {
   assert.deepEqual(shape(timeline), ['event letter.sent: in the outbox'])
   assert.equal(timeline.finishedAt, null)
 })
+
+test('among many records of the same seconds an event is looked for from its own time outwards', async (t) => {
+  const { brokers } = await sharedKafka()
+  const { url } = await testDatabase(t)
+  const topic = `busy-${randomUUID().slice(0, 8)}`
+  const log = kafka({ brokers })
+  const operator = await connectOperator({ database: url, log })
+  cleanup(t, () => operator.close())
+  const opened = await operator.log()
+  await opened.createTopic(topic, { partitions: 1 })
+  // An id of a minute ago, in the middle of 14 seconds with 1,000 records each.
+  const at = Date.now() - 60_000
+  const time = at.toString(16).padStart(12, '0')
+  const id = (n: number): string =>
+    `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-${String(n).padStart(12, '0')}`
+  const records = Array.from({ length: 14_000 }, (_, n) => ({
+    topic,
+    key: null,
+    value: null,
+    headers: [['ce_id', Buffer.from(n === 7_000 ? id(1) : `other-${n}`)] as const],
+    timestamp: new Date(at - 7_000 + n),
+  }))
+  await opened.append(records)
+  const found = await trace(operator, id(1))
+  assert.equal(found.nodes[0]?.id, `${topic}/0/7000`)
+  // What was not looked through on the way to something that was found is nobody's concern.
+  assert.equal(found.nodes[0].asked, true)
+  await assert.rejects(trace(operator, id(2)), (error: Error) => {
+    assert.match(error.message, /a partition has more than 5000 records; the rest of them were not/)
+    assert.doesNotMatch(error.message, /every topic/)
+    return true
+  })
+})
