@@ -13,6 +13,8 @@ export interface DeclaredEffect {
   /** As JSON text; `null`: none. */
   readonly detailsJson: string | null
   readonly at: Date
+  /** How many it stands for, if it is the last one kept and there were others after it. */
+  readonly standsFor?: number
 }
 
 /**
@@ -33,18 +35,19 @@ export function addEffect(
   details: unknown,
 ): void {
   if (effects.length < MAX_EFFECTS) {
-    effects.push({ name: nameOf(name), detailsJson: jsonOf(details), at })
+    effects.push({ name: effectName(name), detailsJson: jsonOf(details), at })
     return
   }
   const last = effects[MAX_EFFECTS - 1] as DeclaredEffect
-  const before = last.name === MORE ? (JSON.parse(last.detailsJson ?? '{}') as { n: number }).n : 1
-  effects[MAX_EFFECTS - 1] = { name: MORE, detailsJson: JSON.stringify({ n: before + 1 }), at }
+  const n = (last.standsFor ?? 1) + 1
+  effects[MAX_EFFECTS - 1] = { name: MORE, detailsJson: JSON.stringify({ n }), at, standsFor: n }
 }
 
 /** Name of what stands for the effects beyond the bound; its details say how many. */
 const MORE = '(more)'
 
-function nameOf(name: unknown): string {
+/** An effect's name as it is kept, whatever was given. Never throws. */
+export function effectName(name: unknown): string {
   let text: string
   try {
     text = String(name)

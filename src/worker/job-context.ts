@@ -14,7 +14,7 @@ import type { JobWaker } from '../jobs/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
 import { writeEffects } from '../timeline/effect-rows.ts'
-import { addEffect, type DeclareEffect } from '../timeline/effect.ts'
+import { addEffect, effectName, type DeclareEffect } from '../timeline/effect.ts'
 import type { ClaimedJob } from './claimed-job.ts'
 import { sourced, takeEffects } from './effects.ts'
 import { completeJobs, endJobs } from './finish-statements.ts'
@@ -116,7 +116,7 @@ export class AttemptContext implements JobContext {
     return (name, details) => {
       if (this.#completed) {
         this.logger.warn(
-          { effect: String(name).slice(0, 200) },
+          { effect: effectName(name) },
           'an effect was declared after its transaction had completed the job; it is not kept',
         )
         return

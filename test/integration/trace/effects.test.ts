@@ -62,12 +62,16 @@ test('a discarded job, and one that completes in its own transaction, keep their
       throw new Error('no')
     },
   })
+  let wentOn = false
   const own = job('own', {
     args: nothing,
     async handle(_args, context) {
       context.effect('before')
       await context.transaction(async () => context.effect('within'))
       context.effect('after')
+      // Names of any kind are taken, as they are in time.
+      context.effect(Object.create(null) as string)
+      wentOn = true
     },
   })
   await bed.work([hopeless, own])
@@ -75,6 +79,7 @@ test('a discarded job, and one that completes in its own transaction, keep their
   const kept = await bed.insert(own, {})
   await bed.untilState(lost, 'discarded')
   await bed.untilState(kept, 'completed')
+  await eventually(() => wentOn)
   assert.deepEqual(await effectsOf(bed.pool, lost), [{ attempt: 1, name: 'called', details: null }])
   assert.deepEqual(
     (await effectsOf(bed.pool, kept)).map(({ name }) => name),

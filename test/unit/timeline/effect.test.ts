@@ -47,3 +47,14 @@ test('of more effects than are kept the last one says how many there were beyond
     ['effect-99', '(more)', '{"n":151}'],
   )
 })
+
+test('an effect that is called as the bound calls its own is one like any other', () => {
+  for (const details of [null, { n: 'many' }, { n: 7 }, undefined, 'text']) {
+    const effects: DeclaredEffect[] = []
+    for (let n = 1; n <= 102; n += 1) addEffect(effects, at, '(more)', details)
+    assert.deepEqual(
+      [effects.length, effects[99]?.name, effects[99]?.detailsJson],
+      [100, '(more)', '{"n":3}'],
+    )
+  }
+})
