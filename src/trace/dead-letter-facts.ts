@@ -9,7 +9,7 @@ const MAX_TOLD = 1_000
 
 const COLUMNS = `d.id::text as id, d.handler, d.stage, d.job_id as "jobId",
   json_build_object('class', d.error->>'class', 'code', d.error->>'code', 'message', left(d.error->>'message', 300)) as error,
-  d.attempts, d.state, d.created_at as "createdAt"`
+  d.attempts, d.state, d.created_at as "createdAt", d.closed_at as "closedAt", d.replays`
 
 /**
  * Which of these records applications have set aside, and what has become of that; by number, found by indexes. One that

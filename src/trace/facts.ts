@@ -118,7 +118,12 @@ export interface DeadLetterFact {
   readonly error: Pick<ErrorDescription, 'class' | 'code' | 'message'>
   readonly attempts: number
   readonly state: DeadLetterState
+  /** Of one for a job that was discarded more than once: the last time. */
   readonly createdAt: Date
+  /** When it was handled or discarded. */
+  readonly closedAt: Date | null
+  /** How often it was closed, and is open again since it failed again. */
+  readonly replays: number
 }
 
 /** A time in which something kept an application from reading: a pause, or a gap that nobody had decided about. */

@@ -1,4 +1,4 @@
-import type { AttemptFact, JobFact } from './facts.ts'
+import type { AttemptFact, DeadLetterFact, JobFact } from './facts.ts'
 import { waitOf, type Run, type Wait } from './node.ts'
 
 /** When a job ran, and what it waited for in between. */
@@ -11,9 +11,14 @@ export interface JobRuns {
 /**
  * A job's runs and waits from what is kept: attempts that did not complete it, and the times of the last one. Not every time
  * is kept, so of a wait before the last its reason is that of how it began. A snooze is only known while it is the last
- * thing that happened.
+ * thing that happened. `letters`: those of the job; they tell when it was given up, the last time, until somebody retried it.
  */
-export function jobRuns(job: JobFact, attempts: readonly AttemptFact[], now: Date): JobRuns {
+export function jobRuns(
+  job: JobFact,
+  attempts: readonly AttemptFact[],
+  now: Date,
+  letters: readonly DeadLetterFact[] = [],
+): JobRuns {
   const known = attempts
     .filter(({ outcome }) => outcome !== 'late')
     .toSorted((a, b) => +(a.attemptedAt ?? a.finishedAt) - +(b.attemptedAt ?? b.finishedAt))
@@ -29,7 +34,7 @@ export function jobRuns(job: JobFact, attempts: readonly AttemptFact[], now: Dat
   if (last !== undefined) runs.push(last)
   const late = attempts.filter(({ outcome }) => outcome === 'late')
   return {
-    waits: waitsOf(job, runs, now),
+    waits: waitsOf(job, runs, now, letters),
     runs: [
       ...runs,
       ...late.map(
@@ -60,20 +65,27 @@ function lastRun(job: JobFact, known: readonly AttemptFact[]): Run | undefined {
   return { ...run, to: job.finishedAt, outcome: state }
 }
 
-function waitsOf(job: JobFact, runs: readonly Run[], now: Date): Wait[] {
+function waitsOf(
+  job: JobFact,
+  runs: readonly Run[],
+  now: Date,
+  letters: readonly DeadLetterFact[],
+): Wait[] {
   const waits: Wait[] = []
   let since = job.createdAt
   let before: Run | undefined
   for (const run of runs) {
     if (run.from === null) continue
-    waits.push(...gap(job, before, since, run.from, run === runs.at(-1), now))
+    waits.push(...gap(job, before, since, run.from, run === runs.at(-1), now, letters))
     before = run
     since = run.to ?? now
   }
   const over = job.finishedAt !== null || job.state === 'executing'
-  if (!over) waits.push(...gap(job, before, since, null, true, now))
+  if (!over) waits.push(...gap(job, before, since, null, true, now, letters))
   return waits.filter(({ ms }) => ms > 0)
 }
+
+const GIVEN_UP = 'discarded, until somebody retried it'
 
 /** What a job waited for from `from` on; `to`: null: it still does. `isLast`: its due time is that of this wait. */
 function gap(
@@ -83,11 +95,28 @@ function gap(
   to: Date | null,
   isLast: boolean,
   now: Date,
+  letters: readonly DeadLetterFact[],
 ): Wait[] {
   const end = to ?? now
   const due = isLast ? clamp(job.scheduledAt, from, end) : from
   const waits: Wait[] = []
-  const early = earlyReason(job, before)
+  const wasRetried = letters.some(({ replays }) => replays > 0)
+  const early = earlyReason(job, before, wasRetried)
+  const begun = +(before?.from ?? from)
+  const letter = letters.find(({ createdAt }) => +createdAt >= begun && +createdAt < +end)
+  if (letter !== undefined) {
+    const { state, createdAt, closedAt } = letter
+    // Closed by somebody who retried the job, else nobody knows when that was.
+    const retried = state === 'replayed' ? (closedAt ?? due) : isLast ? due : end
+    const until = clamp(retried, from, end)
+    // An attempt that ended on purpose leaves nothing but the letter.
+    const since = before?.attempt === letter.attempts ? from : clamp(createdAt, from, until)
+    return [
+      waitOf(early.kind, early.reason, from, since, now),
+      waitOf('hold', GIVEN_UP, since, until, now),
+      waitOf('queue', lineReason(job), until, to, now),
+    ]
+  }
   // Of a job that ran more than once, when it was first due is not kept.
   const line =
     isLast || before !== undefined ? lineReason(job) : `${lineReason(job)}, or not due yet`
@@ -100,11 +129,19 @@ function gap(
   return waits
 }
 
-function earlyReason(job: JobFact, before: Run | undefined): Pick<Wait, 'kind' | 'reason'> {
+/** `wasRetried`: it was discarded and retried before, and nobody knows when. */
+function earlyReason(
+  job: JobFact,
+  before: Run | undefined,
+  wasRetried: boolean,
+): Pick<Wait, 'kind' | 'reason'> {
   switch (before?.outcome) {
     case 'failed':
     case 'timed_out':
-      return { kind: 'retry', reason: `back-off after attempt ${before.attempt}` }
+      return {
+        kind: 'retry',
+        reason: `back-off after attempt ${before.attempt}${wasRetried ? `, or ${GIVEN_UP}` : ''}`,
+      }
     case 'crashed':
     case 'lost':
       return { kind: 'retry', reason: 'taken back after its process died' }

@@ -150,7 +150,8 @@ function logWaits(
 export function jobNodes(node: NodeOf<'job'>, depth: number, details: Details): TraceNode[] {
   const { key, parent, missing, job } = node
   const { now } = details
-  const { runs, waits } = jobRuns(job, details.attempts.get(job.id) ?? [], now)
+  const letters = details.lettersOfJobs.get(job.id) ?? []
+  const { runs, waits } = jobRuns(job, details.attempts.get(job.id) ?? [], now, letters)
   const notes: string[] = []
   if (missing !== null) notes.push(causeNote(missing))
   if (job.origin !== null && job.origin.handler !== job.kind)
@@ -180,7 +181,6 @@ export function jobNodes(node: NodeOf<'job'>, depth: number, details: Details): 
     },
     asked: details.askedNode === key,
   }
-  const letters = details.lettersOfJobs.get(job.id) ?? []
   return [
     own,
     ...effectNodes(own, details.effectsOfJobs.get(job.id) ?? []),

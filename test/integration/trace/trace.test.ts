@@ -12,6 +12,7 @@ import { event } from '../../../src/events/event.ts'
 import { foreign } from '../../../src/events/foreign.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { snooze } from '../../../src/jobs/outcome.ts'
+import { retryJobs } from '../../../src/jobs/retry.ts'
 import { trace, type Timeline, type TraceNode } from '../../../src/trace/queries.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
@@ -182,6 +183,38 @@ test('a job that gives up is a failed branch with its dead letter, by whose numb
   assert.deepEqual(
     letter.nodes.filter(({ asked }) => asked).map(({ label }) => label),
     ['dead letter 1'],
+  )
+})
+
+test('a job that somebody retried after it was discarded waited for that, and not for its back-off', async (t) => {
+  const { url } = await testDatabase(t)
+  const once = job('once', {
+    args: z.object({}),
+    maxAttempts: 1,
+    handle(_args, { attempt }) {
+      if (attempt === 1) throw new Error('no')
+    },
+  })
+  const millrace = await running(t, { database: url, jobs: [once], queues: { default: 1 } })
+  const operator = await connectOperator({ database: url })
+  cleanup(t, () => operator.close())
+  const id = await millrace.insert(once, {})
+  const finished = async (state: string): Promise<Timeline> =>
+    eventually(async () => {
+      const timeline = await trace(operator, id)
+      assert.equal(nodeOf(timeline, 'once').state, state)
+      return timeline
+    })
+  await finished('discarded')
+  await retryJobs(operator, [id])
+  const { waits, runs } = nodeOf(await finished('completed'), 'once')
+  assert.deepEqual(
+    waits.flatMap(({ kind, reason }) => (kind === 'queue' ? [] : reason)),
+    ['discarded, until somebody retried it'],
+  )
+  assert.deepEqual(
+    runs.map(({ outcome }) => outcome),
+    ['failed', 'completed'],
   )
 })
 

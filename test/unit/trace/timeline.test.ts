@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type {
   AttemptFact,
+  DeadLetterFact,
   EventFact,
   HandlingFact,
   JobFact,
@@ -10,6 +11,7 @@ import type {
   TraceFacts,
 } from '../../../src/trace/facts.ts'
 import { buildGraph, eventKey, type GraphNode } from '../../../src/trace/graph.ts'
+import { jobRuns } from '../../../src/trace/job-runs.ts'
 import { handledAs } from '../../../src/trace/outcomes.ts'
 import { timelineOf, type Timeline } from '../../../src/trace/timeline.ts'
 
@@ -373,4 +375,91 @@ test('the waits and runs of a job cover its whole life, each with its reason', (
     ['failed', 'lost', 'failed'],
   )
   assert.match(headline, /'kind-1' is retrying \(3 of 20\) in 16 min 40 s/)
+})
+
+test('what waited for somebody to retry it says so, and not that its back-off was long', () => {
+  const DAY = 86_400_000
+  const failed = (attempt: number, from: number, to: number): AttemptFact => ({
+    jobId: 'j1',
+    attempt,
+    outcome: 'failed',
+    error: null,
+    processId: 'p',
+    attemptedAt: new Date(from),
+    finishedAt: new Date(to),
+  })
+  const letter: DeadLetterFact = {
+    id: 1n,
+    handler: 'kind-1',
+    stage: 'job',
+    jobId: 'j1',
+    error: { class: 'Error', message: 'no' },
+    attempts: 2,
+    state: 'replayed',
+    createdAt: new Date(401),
+    closedAt: new Date(2 * DAY),
+    replays: 0,
+  }
+  const first = [failed(1, 100, 200), failed(2, 300, 400)]
+  const waits = (
+    change: Partial<JobFact>,
+    attempts: readonly AttemptFact[],
+    one: Partial<DeadLetterFact> = {},
+    now = new Date(3 * DAY),
+  ): unknown[] => {
+    const job = aJob(1, { createdAt: new Date(100), ...change })
+    const { waits: found } = jobRuns(job, attempts, now, [{ ...letter, ...one }])
+    return found.map(({ kind, reason, from, to }) => [kind, reason, +from, to && +to])
+  }
+  const before = ['retry', 'back-off after attempt 1', 200, 300]
+  const held = ['hold', 'discarded, until somebody retried it', 400, 2 * DAY]
+  const queue = (to: number | null): unknown => ['queue', "in line in queue 'default'", 2 * DAY, to]
+  const scheduledAt = new Date(2 * DAY)
+  // Completed by the attempt after.
+  const completed = { attemptedAt: new Date(2 * DAY + 50), finishedAt: new Date(2 * DAY + 60) }
+  assert.deepEqual(waits({ attempt: 3, scheduledAt, ...completed }, first), [
+    before,
+    held,
+    queue(2 * DAY + 50),
+  ])
+  // Still in line.
+  const open = { attempt: 2, attemptedAt: new Date(300), finishedAt: null }
+  assert.deepEqual(waits({ ...open, state: 'available', scheduledAt }, first), [
+    before,
+    held,
+    queue(null),
+  ])
+  // Failed again, and backs off.
+  const third = failed(3, 2 * DAY + 50, 2 * DAY + 60)
+  const again = { attempt: 3, attemptedAt: third.attemptedAt, finishedAt: null }
+  const due = new Date(4 * DAY)
+  assert.deepEqual(waits({ ...again, state: 'retryable', scheduledAt: due }, [...first, third]), [
+    before,
+    held,
+    queue(2 * DAY + 50),
+    ['retry', 'back-off after attempt 3', 2 * DAY + 60, null],
+  ])
+  // Discarded again: when it was retried before is not kept any more.
+  const last = { ...again, state: 'discarded', finishedAt: third.finishedAt, scheduledAt } as const
+  const newer = {
+    createdAt: new Date(2 * DAY + 61),
+    state: 'open',
+    closedAt: null,
+    replays: 1,
+  } as const
+  const doubt = (attempt: number): string =>
+    `back-off after attempt ${attempt}, or discarded, until somebody retried it`
+  assert.deepEqual(waits(last, [...first, third], newer), [
+    ['retry', doubt(1), 200, 300],
+    ['retry', doubt(2), 400, 2 * DAY],
+    queue(2 * DAY + 50),
+  ])
+  // The attempt that gave it up on purpose is not kept: only its letter is.
+  const given = { attempts: 3, createdAt: new Date(900) }
+  assert.deepEqual(waits({ attempt: 4, scheduledAt, ...completed }, first, given), [
+    before,
+    ['retry', 'back-off after attempt 2', 400, 900],
+    ['hold', 'discarded, until somebody retried it', 900, 2 * DAY],
+    queue(2 * DAY + 50),
+  ])
 })
