@@ -123,7 +123,8 @@ export function buildGraph({ events, jobs, handlings }: TraceFacts): Graph {
   return nodes
 }
 
-function hasHandled(node: GraphNode | undefined): boolean {
+/** Whether it is an application that has come to the record. */
+export function hasHandled(node: GraphNode | undefined): boolean {
   return (
     node?.type === 'application' &&
     (node.handlings.length === 0 || node.handlings.some(({ state }) => state !== 'waiting'))

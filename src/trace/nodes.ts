@@ -2,7 +2,7 @@ import type { KeptEffect } from '../timeline/effect-rows.ts'
 import type { Chosen } from './choose.ts'
 import { durationText } from './duration-text.ts'
 import type { AttemptFact, DeadLetterFact, HoldFact } from './facts.ts'
-import type { GraphNode } from './graph.ts'
+import { applicationKey, eventKey, hasHandled, type Graph, type GraphNode } from './graph.ts'
 import { jobRuns } from './job-runs.ts'
 import { isUndecided, lettersOf, type LettersByPlace } from './letters.ts'
 import { waitOf, type TraceNode, type Wait } from './node.ts'
@@ -16,9 +16,32 @@ export interface Details {
   readonly attempts: ReadonlyMap<string, readonly AttemptFact[]>
   readonly effectsOfJobs: ReadonlyMap<string, readonly KeptEffect[]>
   readonly effectsOfEvents: ReadonlyMap<string, readonly KeptEffect[]>
+  readonly copies: Copies
   readonly letters: LettersByPlace
   readonly deadLetters: ReadonlyMap<bigint, DeadLetterFact>
   readonly lettersOfJobs: ReadonlyMap<string, readonly DeadLetterFact[]>
+}
+
+/**
+ * Of each event and application: the records that the application read the event from, and the first of them that is shown.
+ * An effect names the event, not the record.
+ */
+export type Copies = ReadonlyMap<string, { readonly count: number; readonly shownAt: string }>
+
+/** See {@link Copies}. */
+export function copiesOf(graph: Graph, chosen: readonly Chosen[]): Copies {
+  const copies = new Map<string, { count: number; readonly shownAt: string }>()
+  for (const { node } of chosen) {
+    if (node?.type !== 'application' || !hasHandled(node)) continue
+    const key = applicationKey(node.event.id, node.application)
+    if (!copies.has(key)) copies.set(key, { count: 0, shownAt: eventKey(node.event) })
+  }
+  for (const node of graph.values()) {
+    if (node.type !== 'application' || !hasHandled(node)) continue
+    const copy = copies.get(applicationKey(node.event.id, node.application))
+    if (copy !== undefined) copy.count += 1
+  }
+  return copies
 }
 
 type NodeOf<T extends GraphNode['type']> = Extract<GraphNode, { readonly type: T }>
@@ -90,9 +113,7 @@ export function applicationNodes(
   const endedAt = first?.committedAt ?? null
   const waiting = outcome === 'waiting'
   const waits = waiting || endedAt !== null ? logWaits(node, endedAt, details) : []
-  const effects = (details.effectsOfEvents.get(event.id) ?? []).filter(
-    (effect) => effect.application === application,
-  )
+  const { effects, effectNotes } = effectsOf(node, details)
   const own: TraceNode = {
     ...EMPTY,
     id: key,
@@ -106,7 +127,7 @@ export function applicationNodes(
     endedAt,
     ms: endedAt === null ? (waiting ? +details.now - +event.at : null) : +endedAt - +event.at,
     waits,
-    notes,
+    notes: [...notes, ...effectNotes],
     ref: { application, topic: event.topic },
     asked: details.askedNode === key,
   }
@@ -117,6 +138,24 @@ export function applicationNodes(
       .flatMap(({ id }) => details.deadLetters.get(id) ?? [])
       .map((letter) => letterNode(own, letter, details)),
   ]
+}
+
+/** What an application declared for an event: once, where it read the event from several records. */
+function effectsOf(
+  { event, application }: NodeOf<'application'>,
+  { effectsOfEvents, copies }: Details,
+): { readonly effects: readonly KeptEffect[]; readonly effectNotes: readonly string[] } {
+  const effects = (effectsOfEvents.get(event.id) ?? []).filter(
+    (effect) => effect.application === application,
+  )
+  const copy = copies.get(applicationKey(event.id, application))
+  if (effects.length === 0 || copy === undefined) return { effects, effectNotes: [] }
+  const { count, shownAt } = copy
+  if (shownAt !== eventKey(event)) {
+    return { effects: [], effectNotes: [`effects of this event are shown at ${shownAt}`] }
+  }
+  const note = `the event was read from ${count} records, and the effects are of all of them`
+  return { effects, effectNotes: count === 1 ? [] : [note] }
 }
 
 /** The wait from the record to the batch that it was handled in, with what held it up. */

@@ -2,7 +2,7 @@ import { choose, type Chosen, type ShowLimits } from './choose.ts'
 import type { JobFact, TraceFacts } from './facts.ts'
 import { buildGraph, type Graph } from './graph.ts'
 import { headline, type Branches, countBranches } from './headline.ts'
-import { applicationNodes, eventNode, jobNodes, moreNode, type Details } from './nodes.ts'
+import { applicationNodes, copiesOf, eventNode, jobNodes, moreNode, type Details } from './nodes.ts'
 import type { TraceNode, Wait } from './node.ts'
 import { lettersByPlace, lettersOf } from './letters.ts'
 import { isFinishedJob } from './outcomes.ts'
@@ -65,6 +65,7 @@ export function timelineOf(facts: TraceFacts, options: TimelineOptions): Timelin
   const { now, limits, askedNode } = options
   const graph = buildGraph(facts)
   const letters = lettersByPlace(facts.letters)
+  const chosen = choose(graph, letters, limits, askedNode)
   const details: Details = {
     now,
     askedNode,
@@ -72,11 +73,11 @@ export function timelineOf(facts: TraceFacts, options: TimelineOptions): Timelin
     attempts: Map.groupBy(facts.attempts, ({ jobId }) => jobId),
     effectsOfJobs: Map.groupBy(facts.effects, ({ jobId }) => jobId ?? ''),
     effectsOfEvents: Map.groupBy(facts.effects, ({ eventId }) => eventId ?? ''),
+    copies: copiesOf(graph, chosen),
     letters,
     deadLetters: new Map(facts.deadLetters.map((one) => [one.id, one])),
     lettersOfJobs: Map.groupBy(facts.deadLetters, ({ jobId }) => jobId ?? ''),
   }
-  const chosen = choose(graph, letters, limits, askedNode)
   const nodes = chosen.flatMap((one) => nodesOf(one, details))
   const branches = countBranches(graph, letters)
   const startedAt = earliest(graph)

@@ -302,6 +302,41 @@ test('of many events alike those come first under which something is not finishe
   )
 })
 
+test('effects of an event that stands in the log twice are shown once, and both records say so', () => {
+  const twice = [anEvent(1), anEvent(2, { id: 'e1' }), anEvent(3)]
+  const handlings = ['a', 'b'].flatMap((name) => [1n, 2n, 3n].map((at) => handled(at, name)))
+  const effect = { jobId: null, attempt: null, handler: 'h', details: null, at: new Date(50) }
+  const effects = [
+    { ...effect, eventId: 'e1', application: 'a', name: 'booked' },
+    { ...effect, eventId: 'e1', application: 'a', name: 'booked' },
+    { ...effect, eventId: 'e3', application: 'a', name: 'other' },
+  ]
+  const { nodes } = made({ events: twice, handlings, effects })
+  const notYet = handled(1n, 'a', { state: 'waiting', committedAt: null })
+  const later = made({ events: twice, handlings: [notYet, handled(2n, 'a')], effects })
+  assert.deepEqual(
+    later.nodes.filter(({ type }) => type === 'effect').map(({ parent }) => parent),
+    ['topic/0/2 a', 'topic/0/2 a'],
+  )
+  assert.deepEqual(
+    nodes.filter(({ type }) => type === 'effect').map(({ parent, label }) => [parent, label]),
+    [
+      ['topic/0/1 a', 'booked'],
+      ['topic/0/1 a', 'booked'],
+      ['topic/0/3 a', 'other'],
+    ],
+  )
+  assert.deepEqual(
+    nodes.flatMap(({ id, type, notes }) =>
+      type === 'application' && notes.length > 0 ? [[id, ...notes]] : [],
+    ),
+    [
+      ['topic/0/1 a', 'the event was read from 2 records, and the effects are of all of them'],
+      ['topic/0/2 a', 'effects of this event are shown at topic/0/1'],
+    ],
+  )
+})
+
 test('a batch that filtered some of its records leaves a doubt, and it is told', () => {
   const counts = {
     records: 3,
