@@ -32,7 +32,7 @@ export const traceCommand: Command = {
   },
   notes: [
     'Everything that began with the same event or job is shown; ◀ marks what was asked for. Values and args are not shown.',
-    'Unfinished and failed jobs are shown before completed ones where there are many.',
+    'Where there are many, what is not finished or went wrong is shown first, with what leads to it.',
     'What a handler did outside is shown when it said so: ctx.effect(name, details).',
     '--json --watch prints a line of JSON for every change.',
   ],
