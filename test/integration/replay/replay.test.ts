@@ -82,7 +82,7 @@ describe('a replay', () => {
     const [failure, ...others] = await replayFailures(operator.pool, tried.id)
     assert.equal(others.length, 0)
     assert.equal(failure?.count, 3n)
-    assert.match(String(failure?.error.message), /35 is not to be counted/)
+    assert.match(String(failure?.error.message), /[345]5 is not to be counted/)
     assert.equal(await open(), 30)
     assert.equal((await done()).length, 30)
     assert.equal(await jobsEver(pool), jobsBefore)
