@@ -5,6 +5,7 @@ import type { ReadResult } from '../log/port.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { deadLetterOf, type Applied } from './apply.ts'
 import type { BatchEnvironment, BatchScope } from './batch-environment.ts'
+import type { Checkpoint } from './checkpoints.ts'
 import { toItem } from './items.ts'
 import { FloodStopReason } from './partition-brake.ts'
 import {
@@ -41,6 +42,7 @@ export class Batch {
   /** Where the position is once the record of that index has its disposition. Holes belong to what is before them. */
   readonly #ends: readonly bigint[]
   #next: bigint
+  #last: Checkpoint | undefined
   #jobs = 0
 
   private constructor(
@@ -57,8 +59,8 @@ export class Batch {
   }
 
   /**
-   * Resolves to the new position, and how many records became jobs, when every record of `read` has its disposition and
-   * the position has moved past it.
+   * Resolves to the new position, the last record below it, if there was one, and how many records became jobs, when every
+   * record of `read` has its disposition and the position has moved past it.
    * @throws E_CONSUMER_NOT_OWNER when somebody else owns the partition; the signal's reason when it is aborted;
    * FloodStopReason before the first dead letter, when the partition is to be stopped.
    */
@@ -67,7 +69,11 @@ export class Batch {
     position: OwnedPosition,
     read: ReadResult,
     signal: AbortSignal,
-  ): Promise<{ readonly next: bigint; readonly jobs: number }> {
+  ): Promise<{
+    readonly next: bigint
+    readonly last: Checkpoint | undefined
+    readonly jobs: number
+  }> {
     const { topic, partition, generation } = position
     const scope = { env, about: { topic, partition }, signal }
     const items: Item[] = []
@@ -83,7 +89,7 @@ export class Batch {
       if (error instanceof FloodStopReason) await batch.#settleUpTo(error.first)
       throw error
     }
-    return { next: batch.#next, jobs: batch.#jobs }
+    return { next: batch.#next, last: batch.#last, jobs: batch.#jobs }
   }
 
   /** Commits what stands before the record of that index, and is not committed yet. */
@@ -108,6 +114,8 @@ export class Batch {
     const { core, pool, options, processId, application } = env
     const first = this.#next
     const position = { ...this.#position, next: first }
+    const record = items.at(-1)?.record
+    const last = record && { offset: record.offset, hash: hashOf(record) }
     const jobs = await transaction(
       pool,
       core,
@@ -115,14 +123,13 @@ export class Batch {
         const { failed, taken, ...tally } = await apply(tx, items)
         const letters = [...failed.map((one) => deadLetterOf(env, one)), ...taken]
         await writeDeadLetters(tx, letters)
-        const last = items.at(-1)?.record
         const disposition: BatchDisposition = {
           first,
           next: end,
           ...tally,
           deadLettered: letters.length,
           lastOffset: last?.offset ?? null,
-          lastHash: last === undefined ? null : hashOf(last),
+          lastHash: last?.hash ?? null,
         }
         await failpoint('batch:before-position')
         const counts = countsOf(application, disposition)
@@ -137,6 +144,7 @@ export class Batch {
       },
     )
     this.#next = end
+    this.#last = last ?? this.#last
     this.#jobs += jobs
     await failpoint('batch:after-commit')
   }

@@ -2,6 +2,7 @@ import { MillraceError } from '../errors/millrace-error.ts'
 import type { Log, PartitionOffsets } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { hashOf } from './record-hash.ts'
+import type { PositionKey } from './positions.ts'
 import type { OrderedPosition } from './scope.ts'
 
 /** A record that was handled, by its offset and the hash of its content. */
@@ -12,6 +13,8 @@ export interface Checkpoint {
 
 /** Batches that are looked back over; more than a day of a busy partition. */
 const MOST = 20_000
+/** The same, where a look is to be quick. */
+const MOST_OF_READING = 1_000
 
 /**
  * The newest checkpoint below a position that the log still has as it was: up to it the log is the same, for a log that
@@ -52,19 +55,44 @@ export async function lastMatch(
   return known[matching]
 }
 
+/**
+ * The newest checkpoints of a position that the log could have, newest first, one per offset: of the reading that it is
+ * in, for of an earlier one it may be known that the log is another since.
+ */
+export async function checkpointsOfReading(
+  db: Queryable,
+  position: PositionKey & Pick<OrderedPosition, 'next' | 'generation'>,
+  range: PartitionOffsets,
+): Promise<Checkpoint[]> {
+  const { generation } = position
+  const from = { ...position, lastOffset: null, lastHash: null }
+  return checkpointsOf(db, from, range, { generation, most: MOST_OF_READING })
+}
+
 /** Newest first, one per offset, only those that the log could have. */
 async function checkpointsOf(
   db: Queryable,
-  { application, topicId, partition, next, lastOffset, lastHash }: OrderedPosition,
+  {
+    application,
+    topicId,
+    partition,
+    next,
+    lastOffset,
+    lastHash,
+  }: PositionKey & Pick<OrderedPosition, 'next' | 'lastOffset' | 'lastHash'>,
   range: PartitionOffsets,
+  { generation, most }: { readonly generation: number; readonly most: number } = {
+    generation: 0,
+    most: MOST,
+  },
 ): Promise<Checkpoint[]> {
   const { rows } = await db.query<{ offset: string; hash: Buffer }>(
     `/* millrace:checkpoints */ select last_offset::text as "offset", last_hash as hash from (
        select generation, last_offset, last_hash from millrace.batch
-       where application = $1 and topic_id = $2 and partition = $3
+       where application = $1 and topic_id = $2 and partition = $3 and generation >= $5
        order by generation desc, first_offset desc limit $4
      ) b where last_offset is not null order by last_offset desc, generation desc`,
-    [application, topicId, partition, MOST],
+    [application, topicId, partition, most, generation],
   )
   const found = new Map<bigint, Checkpoint>()
   const add = (offset: bigint, hash: Uint8Array): void => {

@@ -8,6 +8,7 @@ import type { Log, ReadResult } from '../log/port.ts'
 import type { BackPressure } from './back-pressure.ts'
 import { Batch } from './batch.ts'
 import type { BatchEnvironment } from './batch-environment.ts'
+import { checkpointsOfReading } from './checkpoints.ts'
 import type { Fetcher } from './fetcher.ts'
 import { haltPosition, type Finding } from './gaps.ts'
 import { FloodStopReason, PartitionBrake } from './partition-brake.ts'
@@ -43,8 +44,25 @@ export type PartitionEnd =
 /**
  * Reads one owned partition, batch after batch, one read ahead.
  *
- * Modes: checking the seam → reading → (drain: the batch at hand is finished) → ended; `abandon` ends at once, leaving
- * what is not committed to the next owner.
+ * Modes: checking the seam → reading ⇄ checking the seam → (drain: the batch at hand is finished) → ended; `abandon` ends
+ * at once, leaving what is not committed to the next owner.
+ *
+ * The seam is checked when the partition is taken over, and whenever what was read comes from another history than the
+ * last check (see `ReadResult.history`), before anything is decided on it. Without that, nobody who is alive would notice
+ * a lost tail, walked through for a position of 100:
+ * 1. The log loses all from 50 on; producers are back before us and write 60 records: the log ends at 110.
+ * 2. We read on from 100. What we get is in range and sound, and 50 … 99, which are other records now, are skipped.
+ * 3. The batch is committed, and the hash of its last record takes the place of the one that would have told.
+ * Every batch that is committed is therefore of the history in which the position was last found to be, and the hash in
+ * its row is of that history too.
+ *
+ * A batch that is at hand when the log changes behind it, in work or held back by back-pressure, is of the old history,
+ * as is its position, and it is committed all the same. Its records follow upon those before them, they were there and
+ * acknowledged when they were read, and the next owner could not tell it from one that was committed just before the
+ * change. Nothing is lost by it: its last record becomes the one that the next check looks for, and if the log has lost
+ * that, the check says so before anything new is read, with all of the old history still to be found among the
+ * checkpoints, so that a rewind begins where the two part. To roll it back would mean to ask the log before each commit,
+ * and would still leave the moment between the answer and the commit. The same holds for a read ahead of the old history.
  */
 export class PartitionConsumer {
   readonly #options: PartitionConsumerOptions
@@ -57,6 +75,9 @@ export class PartitionConsumer {
   #busy = false
   /** Whether nothing is done but waiting for the log; and why the log does not give anything just now. */
   #isReading = false
+  /** The history in which the position was last found to be. Undefined: nobody could say. */
+  #history: string | undefined
+  #saidUnverifiable = false
   #unavailable: string | undefined
 
   constructor(options: PartitionConsumerOptions) {
@@ -101,7 +122,7 @@ export class PartitionConsumer {
     const { core, environment } = this.#options
     const { application, topic, partition } = this.#position
     try {
-      const finding = await checkSeam(this.#seamReader(), this.#position)
+      const finding = await this.#checkSeam()
       return finding === undefined ? await this.#read() : await this.#halt(finding)
     } catch (error) {
       if (this.#abandoned.signal.aborted && this.#busy) {
@@ -138,10 +159,8 @@ export class PartitionConsumer {
     const brake = floodBrake === false ? undefined : new PartitionBrake(floodBrake, this.#position)
     let read = this.#next(this.#position.next)
     while (!this.#draining.signal.aborted) {
-      const ahead = read
-      const result = await this.#await(() => ahead)
-      const finding = findingOf(this.#position, result)
-      if (finding !== undefined) return this.#halt(finding)
+      const result = await this.#ofOurHistory(read)
+      if ('code' in result) return this.#halt(result)
       read = this.#next(result.nextOffset)
       await backPressure?.ready(this.#draining.signal, (reason) => this.#say(reason))
       this.#busy = true
@@ -160,13 +179,60 @@ export class PartitionConsumer {
         await failpoint('brake:stopped')
         return end
       }
-      const { next, jobs } = done
+      const { next, last, jobs } = done
       this.#busy = false
-      this.#position = { ...this.#position, next }
+      const seen = last && { lastOffset: last.offset, lastHash: last.hash }
+      this.#position = { ...this.#position, next, ...seen }
       hints.note(this.#position)
       backPressure?.added(jobs)
     }
     return 'drained'
+  }
+
+  /** What was read, once it is known to go on from the position; else what is wrong. */
+  async #ofOurHistory(read: Promise<ReadResult>): Promise<ReadResult | Finding> {
+    const { clock, logger } = this.#options.core
+    let ahead = read
+    for (;;) {
+      const now = ahead
+      const result = await this.#await(() => now)
+      const { history } = result
+      if (history === this.#history || result.outOfRange !== undefined) {
+        return findingOf(this.#position, result) ?? result
+      }
+      const { application, topic, partition, lastOffset } = this.#position
+      logger.debug(
+        { application, topic, partition, history },
+        'what is read may come from another log than before: looking for the last record that was handled',
+      )
+      if (lastOffset === null) this.#history = history
+      else {
+        const finding = await this.#checkSeam(history)
+        if (finding !== undefined) return finding
+      }
+      if (this.#history === history) continue
+      // It changed once more, or the last record cannot be seen yet.
+      if (this.#history === undefined)
+        await clock.sleep(ASK_AGAIN_MS, { signal: this.#draining.signal })
+      ahead = this.#next(this.#position.next)
+    }
+  }
+
+  /**
+   * Looks whether the log is still the one that the position was made in, and keeps in which history it was found.
+   * @param read The history of what is to be decided on: taken where the look itself had nothing to read.
+   */
+  async #checkSeam(read?: string): Promise<Finding | undefined> {
+    const look = await checkSeam(this.#seamReader(), this.#position)
+    if (look.seam === 'broken') return look.finding
+    if (look.seam === 'unverifiable' && !this.#saidUnverifiable) {
+      this.#saidUnverifiable = true
+      const message =
+        'none of the records that were handled is in the log any more, so nobody can say whether it is the same; going on'
+      this.#log('info', { next: String(this.#position.next) }, message)
+    }
+    this.#history = look.seam === 'hidden' ? undefined : (look.history ?? read)
+    return undefined
   }
 
   #next(offset: bigint): Promise<ReadResult> {
@@ -230,17 +296,18 @@ export class PartitionConsumer {
 
   /** The log as the look at the seam asks it: again and again, until it can say. */
   #seamReader(): SeamReader {
-    const { log } = this.#options
+    const { log, environment } = this.#options
     const { topic, topicId, partition } = this.#position
     const { signal } = this.#draining
     return {
       offsets: () =>
         this.#available(async () => (await log.offsets(topicId, { partitions: [partition] }))[0]),
-      record: async (offset) => {
+      at: async (offset) => {
         const request = { topic, topicId, partition, offset, maxRecords: 1 }
         const seen = await this.#available(async () => (await log.read([request], { signal }))[0])
-        return seen?.records[0]
+        return seen as ReadResult
       },
+      older: (range) => checkpointsOfReading(environment.pool, this.#position, range),
     }
   }
 

@@ -63,6 +63,7 @@ export class BrokerConnection {
   #opening: Promise<Connection> | undefined
   #connecting: Connection | undefined
   #open: { readonly connection: Connection; readonly versions: Versions } | undefined
+  #made = 0
   #failures = 0
   #notBefore = 0
   #lastError: MillraceError | undefined
@@ -72,6 +73,11 @@ export class BrokerConnection {
     this.#core = core
     this.#address = address
     this.#options = options
+  }
+
+  /** How often it was made again after it had ended: behind the same address there may be another process since. */
+  get reconnects(): number {
+    return Math.max(0, this.#made - 1)
   }
 
   /**
@@ -183,6 +189,7 @@ export class BrokerConnection {
       )
       if (this.#closed) throw closedError()
       this.#open = { connection, versions }
+      this.#made += 1
       this.#failures = 0
       this.#lastError = undefined
       return connection

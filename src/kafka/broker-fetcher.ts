@@ -21,16 +21,20 @@ export interface BrokerFetcherOptions {
     readonly asks: ReadonlyMap<PartitionBuffer, FetchAsk>
     readonly maxBytes: number
   }
-  readonly fetched: (
-    asked: ReadonlyMap<PartitionBuffer, Asked>,
-    parts: ReadonlyMap<string, FetchedPartition>,
-  ) => void
-  /** Without parts when there was no answer. */
+  readonly fetched: (asked: ReadonlyMap<PartitionBuffer, Asked>, answer: BrokerAnswer) => void
+  /** Without an answer when there was none. */
   readonly watched: (
     asks: ReadonlyMap<PartitionBuffer, FetchAsk>,
-    parts: ReadonlyMap<string, FetchedPartition> | undefined,
+    answer: BrokerAnswer | undefined,
   ) => void
   readonly failed: (asked: ReadonlyMap<PartitionBuffer, Asked>, error: unknown) => void
+}
+
+/** What a broker says. */
+export interface BrokerAnswer {
+  /** Names the broker and the connections to it: another process of it never has the same. */
+  readonly source: string
+  readonly parts: ReadonlyMap<string, FetchedPartition>
 }
 
 /** How long a broker may hold an answer back for the first new record, in milliseconds. */
@@ -100,7 +104,7 @@ export class BrokerFetcher {
       failed(asked, error)
       return undefined
     }
-    fetched(asked, answer.parts)
+    fetched(asked, answer)
     return answer.throttleMs
   }
 
@@ -116,8 +120,20 @@ export class BrokerFetcher {
       watched(asks, undefined)
       return undefined
     }
-    watched(asks, answer.parts)
+    watched(asks, answer)
     return answer.throttleMs
+  }
+
+  /**
+   * A process of the broker that has ended has ended its connections too, so what a later one says comes over a
+   * connection that was made again. It is counted over both connections, for both bring the same partitions.
+   */
+  #source(): string {
+    const { broker, connections } = this.#options
+    const { id, host, port } = broker
+    const reconnects =
+      connections.to(broker, 'fetch').reconnects + connections.to(broker, 'watch').reconnects
+    return `broker ${id} (${host}:${port}), ${reconnects} reconnects`
   }
 
   async #ask(
@@ -125,7 +141,7 @@ export class BrokerFetcher {
     asks: readonly FetchAsk[],
     maxWaitMs: number,
     maxBytes: number,
-  ): Promise<{ throttleMs: number; parts: ReadonlyMap<string, FetchedPartition> }> {
+  ): Promise<BrokerAnswer & { throttleMs: number }> {
     const { broker, connections } = this.#options
     const connection = connections.to(broker, purpose)
     const { throttleMs, error, partitions } = await connection.callRaw(
@@ -134,6 +150,7 @@ export class BrokerFetcher {
     if (error !== KAFKA_ERROR.none) throw new Error(`it says ${errorName(error)}`)
     return {
       throttleMs: Math.min(throttleMs, MOST_THROTTLE_MS),
+      source: this.#source(),
       parts: new Map(partitions.map((part) => [`${part.topicId}/${part.partition}`, part])),
     }
   }

@@ -2,7 +2,7 @@ import { StopReason } from '../core/abort.ts'
 import { backoffMs } from '../core/backoff.ts'
 import type { Core } from '../core/core.ts'
 import { createLoop, type Loop } from '../core/loop.ts'
-import { BrokerFetcher } from './broker-fetcher.ts'
+import { BrokerFetcher, type BrokerAnswer } from './broker-fetcher.ts'
 import { keyOf, type Buffers } from './buffers.ts'
 import type { Broker, Cluster } from './cluster.ts'
 import type { Connections } from './connections.ts'
@@ -118,8 +118,8 @@ export class Fetching {
       connections,
       demands: () => this.#pickDemands(broker.id),
       watches: () => this.#pickWatches(broker.id),
-      fetched: (asked, parts) => this.#fetched(asked, parts),
-      watched: (watches, parts) => this.#watched(watches, parts),
+      fetched: (asked, answer) => this.#fetched(asked, answer),
+      watched: (watches, answer) => this.#watched(watches, answer),
       failed: (asked, error) => this.#failed(broker, asked, error),
     })
     this.#fetchers.set(broker.id, fetcher)
@@ -186,10 +186,7 @@ export class Fetching {
     return { topicId, partition, offset, leaderEpoch, maxBytes }
   }
 
-  #fetched(
-    asked: ReadonlyMap<PartitionBuffer, Asked>,
-    parts: ReadonlyMap<string, FetchedPartition>,
-  ): void {
+  #fetched(asked: ReadonlyMap<PartitionBuffer, Asked>, { parts, source }: BrokerAnswer): void {
     // Before, so that what comes now is there until somebody had his turn to take it.
     this.#options.buffers.evict()
     for (const [buffer, one] of asked) {
@@ -198,16 +195,16 @@ export class Fetching {
       buffer.asked = undefined
       const part = parts.get(keyOf(buffer.topicId, buffer.partition))
       if (part === undefined) this.#putBack(buffer, one.demand)
-      else this.#answered(buffer, one, part)
+      else this.#answered(buffer, one, { ...part, source })
       this.#schedule(buffer)
     }
   }
 
-  #answered(buffer: PartitionBuffer, { demand, ask }: Asked, part: FetchedPartition): void {
+  #answered(buffer: PartitionBuffer, { demand, ask }: Asked, part: SourcedPartition): void {
     switch (part.error) {
       case KAFKA_ERROR.none:
         buffer.lastFetched = this.#now()
-        if (this.#keep(buffer, ask.offset, part)) this.#settle(buffer, demand, 'news')
+        if (this.#keep(buffer, ask, part)) this.#settle(buffer, demand, 'news')
         else if (ask.offset >= part.lastStableOffset) {
           this.watch(buffer, ask.offset)
           this.#settle(buffer, demand, 'end')
@@ -227,20 +224,21 @@ export class Fetching {
 
   #watched(
     watches: ReadonlyMap<PartitionBuffer, FetchAsk>,
-    parts: ReadonlyMap<string, FetchedPartition> | undefined,
+    answer: BrokerAnswer | undefined,
   ): void {
     this.#options.buffers.evict()
-    for (const [buffer, { offset }] of watches) {
+    for (const [buffer, ask] of watches) {
+      const { offset } = ask
       if (buffer.watched === offset) buffer.watched = undefined
-      const part = parts?.get(keyOf(buffer.topicId, buffer.partition))
-      if (part?.error !== KAFKA_ERROR.none) {
+      const part = answer?.parts.get(keyOf(buffer.topicId, buffer.partition))
+      if (answer === undefined || part?.error !== KAFKA_ERROR.none) {
         // Whoever reads there asks, and learns what it is.
         if (buffer.end === offset) buffer.end = undefined
         continue
       }
       buffer.trouble = undefined
       if (buffer.end !== offset || part.records.length === 0) continue
-      const isNews = this.#keep(buffer, offset, part)
+      const isNews = this.#keep(buffer, ask, { ...part, source: answer.source })
       const { offset: next } = buffer.ahead(offset)
       buffer.end = isNews && next >= part.lastStableOffset ? next : undefined
       if (isNews) this.#options.onNews(buffer.topicId)
@@ -255,8 +253,16 @@ export class Fetching {
     void this.#recover(buffer, 'its leader sends nothing of what it says it has')
   }
 
-  /** Keeps what was fetched from an offset; gives whether there is something to read there now. */
-  #keep(buffer: PartitionBuffer, offset: bigint, part: FetchedPartition): boolean {
+  /**
+   * Keeps what was fetched from an offset; gives whether there is something to read there now. A leader that answers has
+   * the epoch that it was asked with: another one refuses.
+   */
+  #keep(
+    buffer: PartitionBuffer,
+    { offset, leaderEpoch }: FetchAsk,
+    part: SourcedPartition,
+  ): boolean {
+    buffer.goOn(`${part.source}, leader epoch ${leaderEpoch}`)
     buffer.bounds = { start: part.logStart, end: part.lastStableOffset }
     if (part.records.length === 0) return false
     const { maxBatchBytes } = this.#options
@@ -389,6 +395,9 @@ export class Fetching {
     }
   }
 }
+
+/** What was fetched of a partition, and where it comes from; see {@link BrokerAnswer}. */
+type SourcedPartition = FetchedPartition & Pick<BrokerAnswer, 'source'>
 
 function nameOf({ id, host, port }: Broker): string {
   return `broker ${id} (${host}:${port})`

@@ -67,6 +67,7 @@ export class PartitionBuffer {
   #segments: Segment[] = []
   #bounds: { readonly start: bigint; readonly end: bigint } | undefined
   readonly #verdicts = new Map<bigint, Verdict>()
+  #history = ''
   /** An offset that could not be read once: the next time it is believed. */
   #suspect: bigint | undefined
 
@@ -86,6 +87,21 @@ export class PartitionBuffer {
     return bytes
   }
 
+  /**
+   * What comes now is of this history; see `ReadResult.history`. When it is another than before, what was fetched is
+   * dropped, so that nobody goes on from one to the other without being told.
+   *
+   * Another leader epoch, broker, or process of it: each may have lost the tail of what the one before it gave (an unclean
+   * election, a power cut) and have grown again. Most have not, but only who has a position can tell.
+   */
+  goOn(history: string): void {
+    if (history === this.#history) return
+    this.#history = history
+    this.#segments = []
+    this.#verdicts.clear()
+    this.#suspect = undefined
+  }
+
   /** How far the log reaches, as its leader last said. */
   set bounds(bounds: { readonly start: bigint; readonly end: bigint }) {
     this.#bounds = bounds
@@ -98,7 +114,7 @@ export class PartitionBuffer {
     if (verdict !== undefined) {
       this.#verdicts.delete(offset)
       const { start, end, ...said } = verdict
-      return { ...empty(request), logStart: start, end, ...said }
+      return { ...this.#empty(request), logStart: start, end, ...said }
     }
     const room = {
       records: request.maxRecords ?? DEFAULT_MAX_RECORDS,
@@ -107,9 +123,11 @@ export class PartitionBuffer {
     }
     const records: LogRecord[] = []
     let next = offset
+    let never: { neverRecord?: true } = {}
     for (;;) {
       const segment = this.#segments.find((one) => one.from <= next && next < one.next)
       if (segment === undefined) break
+      if (next === offset && segment.neverHeld(offset)) never = { neverRecord: true }
       const read = segment.read(next, { topic, topicId, partition }, room, records)
       if (read.corrupt !== undefined) {
         if (next > offset) break
@@ -120,7 +138,8 @@ export class PartitionBuffer {
       next = read.next
       if (next < segment.next || room.records === 0) break
     }
-    return next === offset ? undefined : { ...this.#range(request), records, nextOffset: next }
+    if (next === offset) return undefined
+    return { ...this.#range(request), records, nextOffset: next, ...never }
   }
 
   /** The result of a read that found nothing. */
@@ -203,10 +222,11 @@ export class PartitionBuffer {
 
   #range(request: ReadRequest): ReadResult {
     const { start, end } = this.#bounds ?? { start: request.offset, end: request.offset }
-    return { ...empty(request), logStart: start, end }
+    return { ...this.#empty(request), logStart: start, end }
   }
-}
 
-function empty({ topicId, partition, offset }: ReadRequest): ReadResult {
-  return { topicId, partition, records: [], nextOffset: offset, logStart: offset, end: offset }
+  #empty({ topicId, partition, offset }: ReadRequest): ReadResult {
+    const range = { nextOffset: offset, logStart: offset, end: offset }
+    return { topicId, partition, history: this.#history, records: [], ...range }
+  }
 }

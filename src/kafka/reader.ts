@@ -134,6 +134,6 @@ export class Reader {
 }
 
 function nobody({ topicId, partition, offset }: ReadRequest): ReadResult {
-  const nowhere = { records: [], nextOffset: offset, logStart: offset, end: offset }
+  const nowhere = { history: '', records: [], nextOffset: offset, logStart: offset, end: offset }
   return { topicId, partition, ...nowhere, outOfRange: 'unknown-partition' }
 }

@@ -56,6 +56,8 @@ export class Segment {
   readTo: bigint
   readonly #bytes: Buffer
   readonly #batches: readonly BatchHeader[]
+  /** Those that are stepped over: control batches, and those of aborted transactions. */
+  readonly #others: readonly BatchHeader[]
   readonly #maxBatchBytes: number
   readonly #cursors = new Map<bigint, Cursor>()
   #opened: { readonly batch: number; readonly records: Buffer } | undefined
@@ -81,10 +83,16 @@ export class Segment {
             reason: `the batch at offset ${corrupt.offset} cannot be read: ${corrupt.reason}`,
           }
     this.#bytes = bytes
-    this.#batches = committedBatches(headers, aborted).filter(
-      ({ lastOffset }) => lastOffset >= from,
-    )
+    const committed = new Set(committedBatches(headers, aborted))
+    const wanted = headers.filter(({ lastOffset }) => lastOffset >= from)
+    this.#batches = wanted.filter((header) => committed.has(header))
+    this.#others = wanted.filter((header) => !committed.has(header))
     this.#maxBatchBytes = maxBatchBytes
+  }
+
+  /** Whether `offset` belongs to the end of a transaction, or to one that was aborted: no reader was ever given it. */
+  neverHeld(offset: bigint): boolean {
+    return this.#others.some((one) => one.baseOffset <= offset && offset <= one.lastOffset)
   }
 
   /** Bytes that it holds. */

@@ -52,8 +52,22 @@ export interface ReadRequest {
 export interface ReadResult {
   readonly topicId: string
   readonly partition: number
+  /**
+   * Names the history that the answer comes from. Two answers of one open log about one partition that have the same name
+   * come from one log that was only appended to between them, and purged, and compacted. When the names differ, what
+   * stands behind the second may be another log, shorter and grown again, with other records at offsets that were read
+   * before: whoever goes on from a position has to look whether the position is of that history too. A name says nothing
+   * once the log is closed. A log that can lose nothing of what it once gave has one name for ever.
+   */
+  readonly history: string
   /** In order of their offsets. None when `outOfRange`. */
   readonly records: readonly LogRecord[]
+  /**
+   * Set when the log knows that the offset asked for never had a record for a reader: it belongs to the end of a
+   * transaction, or to one that was aborted. Where it is not set, an offset without a record may have had one, which
+   * compaction took away.
+   */
+  readonly neverRecord?: true
   /**
    * Where to read next: behind the last record given when a limit cut the rest off, else behind every hole as well, where
    * the visible log ends. Never below the offset asked for.

@@ -5,6 +5,11 @@ import { DEFAULT_MAX_BYTES, DEFAULT_MAX_RECORDS } from './checks.ts'
 import { headersFromJson } from './headers-json.ts'
 import type { LogRecord, ReadRequest, ReadResult } from './port.ts'
 
+/**
+ * The one history of the table log: PostgreSQL takes no row back that it gave. One that is restored, or failed over to a
+ * server that lags, loses positions and records together, and the old owner's compare-and-set fails.
+ */
+const HISTORY = 'table'
 /** Stands for an id that is no UUID: no topic has it. */
 const NIL = '00000000-0000-0000-0000-000000000000'
 
@@ -98,7 +103,7 @@ function toRecord({ topic, topicId, partition }: ReadRequest, row: Row): LogReco
 
 function toResult(request: ReadRequest, { bounds, records, whole }: Found): ReadResult {
   const { topicId, partition, offset, maxRecords = DEFAULT_MAX_RECORDS } = request
-  const place = { topicId, partition }
+  const place = { topicId, partition, history: HISTORY }
   if (bounds === undefined) {
     const nowhere = { records: [], nextOffset: offset, logStart: offset, end: offset }
     return { ...place, ...nowhere, outOfRange: 'unknown-partition' }

@@ -30,7 +30,8 @@ export function naiveLog(log: Log, pool: pg.Pool): Log {
       offset: BigInt(row.offset),
     }))
     const end = (records.at(-1)?.offset ?? offset - 1n) + 1n
-    return { topicId, partition, records, nextOffset: end, logStart: 0n, end }
+    const history = 'naive'
+    return { topicId, partition, history, records, nextOffset: end, logStart: 0n, end }
   }
   return {
     kind: 'naive',

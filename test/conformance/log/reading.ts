@@ -199,6 +199,29 @@ export function readingConformance(makeHarness: MakeHarness): void {
     }
   })
 
+  test('what is read is of one history as long as nothing happens to the log', async (t) => {
+    const { log, peer } = await makeHarness(t)
+    const topic = await filled(log, numbers(10))
+    const names = new Set<string>()
+    const look = async (offset: bigint): Promise<bigint> => {
+      const { history, nextOffset } = await readOnce(log, topic, { offset, maxRecords: 4 })
+      names.add(history)
+      return nextOffset
+    }
+    for (let next = 0n, round = 0; round < 20; round += 1) {
+      next = await look(next)
+      await look(0n)
+      // Some of it is found at the end, some comes while it is waited for.
+      if (round % 3 === 0) await peer.append([record('orders', `more ${round}`)])
+    }
+    await log.purge(topic.id, 0, 3n)
+    await look(3n)
+    assert.deepEqual(
+      [...names].map((name) => typeof name),
+      ['string'],
+    )
+  })
+
   test('a read that nobody waits for any more is not begun', async (t) => {
     const { log } = await makeHarness(t)
     const reason = new StopReason()

@@ -1,11 +1,18 @@
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
 import { listGaps } from '../../../src/consumer/queries.ts'
 import type { Log, ReadRequest, ReadResult } from '../../../src/log/port.ts'
 import { tableLog } from '../../../src/log/table-log.ts'
 import { loseTail, recreateTopic } from '../../support/log-damage.ts'
 import type { LogLine } from '../../support/millrace.ts'
-import { ALARM, counted, counting, numbers, operated } from '../../support/operating.ts'
+import {
+  ALARM,
+  counted,
+  counting,
+  numbers,
+  operated,
+  type Operated,
+} from '../../support/operating.ts'
 import { eventually } from '../../support/wait.ts'
 
 const alarms = (lines: readonly LogLine[]): readonly LogLine[] =>
@@ -72,6 +79,52 @@ describe('a log that is not what it was leaves a gap row, which', () => {
     assert.notEqual(found.evidence.foundHash, found.evidence.expectedHash)
   })
 
+  it('is found by an older record when the last one was taken away', async (t) => {
+    const { pool, start, gap, take } = await compacted(t)
+    await take(7n)
+    await pool.query(`update millrace.record set value = 'another' where "offset" = 4`)
+    await start()
+    const found = await gap()
+    assert.deepEqual([found.code, found.from, found.to], ['diverged', null, 8n])
+    assert.match(found.found, /offset 4 is not the one/)
+  })
+
+  it('is found by a record that stands where there was a hole', async (t) => {
+    const { pool, start, gap, done } = await operated(t)
+    const { millrace } = await start()
+    const rolledBack = millrace.transaction(async (tx) => {
+      await tx.publish(counted, { n: 5 })
+      throw new Error('rolled back')
+    })
+    await assert.rejects(rolledBack, /rolled back/)
+    const next = 'select from millrace.position where next_offset = 6 and last_offset = 4'
+    await eventually(async () => (await pool.query(next)).rowCount === 1)
+    await millrace.stop()
+    await pool.query('update millrace.record set "offset" = 5 where "offset" = 3')
+    await start()
+    const found = await gap()
+    assert.deepEqual([found.code, found.from, found.to], ['diverged', 5n, 6n])
+    assert.equal((await done()).length, 5)
+  })
+
+  it('is none when records that were handled were taken away', async (t) => {
+    const { start, caughtUp, take, pool, done } = await compacted(t)
+    await take(7n)
+    const first = await start()
+    await caughtUp()
+    assert.equal(unverifiable(first.lines), 0)
+    await first.millrace.stop()
+    // One that cannot be seen any more says it once, and goes on.
+    for (const offset of [0n, 1n, 2n, 3n, 4n, 5n, 6n]) await take(offset)
+    const { millrace, lines } = await start()
+    await eventually(() => unverifiable(lines) === 1)
+    await millrace.publishMany(counted, numbers(8, 10))
+    await caughtUp()
+    assert.equal((await done()).length, 10)
+    assert.equal(unverifiable(lines), 1)
+    assert.equal((await listGaps(pool)).length, 0)
+  })
+
   it('has the bounds of what cannot be read, and what stands before it is handled', async (t) => {
     const { start, gap, done } = await operated(t)
     const kind = 'table'
@@ -101,6 +154,25 @@ describe('a log that is not what it was leaves a gap row, which', () => {
     assert.equal([one, two, third].flatMap(({ lines }) => alarms(lines)).length, 1)
   })
 })
+
+const unverifiable = (lines: readonly LogLine[]): number =>
+  lines.filter(({ message }) => message.startsWith('none of the records that were handled')).length
+
+/** Numbers up to 7 were handled, in batches of which one ends with 4 and one with 7. `take` does what compaction does. */
+async function compacted(
+  t: TestContext,
+): Promise<Operated & { readonly take: (offset: bigint) => Promise<void> }> {
+  const all = await operated(t)
+  const { millrace } = await all.start()
+  await millrace.publishMany(counted, numbers(5, 8))
+  await all.caughtUp()
+  await millrace.stop()
+  const sql = 'delete from millrace.record where topic_id = $1 and "offset" = $2'
+  const take = async (offset: bigint): Promise<void> => {
+    await all.pool.query(sql, [all.topicId, offset])
+  }
+  return { ...all, take }
+}
 
 /** `log` with offsets that cannot be read. */
 function unreadableFrom(log: Log, from: bigint, to: bigint): Log {
