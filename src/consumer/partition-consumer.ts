@@ -161,8 +161,9 @@ export class PartitionConsumer {
     while (!this.#draining.signal.aborted) {
       const result = await this.#ofOurHistory(read)
       if ('code' in result) return this.#halt(result)
-      read = this.#next(result.nextOffset)
       await backPressure?.ready(this.#draining.signal, (reason) => this.#say(reason))
+      // Not before: a partition that is held back holds one batch in memory, and not two.
+      read = this.#next(result.nextOffset)
       this.#busy = true
       const done = await Batch.run(
         { ...environment, brake, onWaiting: (reason) => this.#say(reason) },

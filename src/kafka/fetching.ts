@@ -189,26 +189,37 @@ export class Fetching {
   #fetched(asked: ReadonlyMap<PartitionBuffer, Asked>, { parts, source }: BrokerAnswer): void {
     // Before, so that what comes now is there until somebody had his turn to take it.
     this.#options.buffers.evict()
+    const isEmpty = [...parts.values()].every(({ records }) => records.length === 0)
     for (const [buffer, one] of asked) {
       // Given up meanwhile, for another leader.
       if (buffer.asked !== one) continue
       buffer.asked = undefined
       const part = parts.get(keyOf(buffer.topicId, buffer.partition))
       if (part === undefined) this.#putBack(buffer, one.demand)
-      else this.#answered(buffer, one, { ...part, source })
+      else this.#answered(buffer, one, { ...part, source }, isEmpty)
       this.#schedule(buffer)
     }
   }
 
-  #answered(buffer: PartitionBuffer, { demand, ask }: Asked, part: SourcedPartition): void {
+  #answered(
+    buffer: PartitionBuffer,
+    { demand, ask }: Asked,
+    part: SourcedPartition,
+    isEmpty: boolean,
+  ): void {
     switch (part.error) {
       case KAFKA_ERROR.none:
-        buffer.lastFetched = this.#now()
         if (this.#keep(buffer, ask, part)) this.#settle(buffer, demand, 'news')
         else if (ask.offset >= part.lastStableOffset) {
           this.watch(buffer, ask.offset)
           this.#settle(buffer, demand, 'end')
-        } else this.#unserved(buffer, demand)
+        } else if (isEmpty) this.#unserved(buffer, demand)
+        else {
+          // Others filled the answer. It has waited longest now, so it comes first in the next one.
+          this.#putBack(buffer, demand)
+          return
+        }
+        buffer.lastFetched = this.#now()
         return
       case KAFKA_ERROR.offsetOutOfRange:
         void this.#outOfRange(buffer, demand)
@@ -245,7 +256,7 @@ export class Fetching {
     }
   }
 
-  /** There is something, but it was not sent: others filled the answer, or it is larger than what was asked for. */
+  /** There is something, but it was not sent, and nothing of anybody else: it is larger than what was asked for. */
   #unserved(buffer: PartitionBuffer, demand: Demand): void {
     buffer.unserved += 1
     this.#putBack(buffer, demand)
@@ -285,8 +296,11 @@ export class Fetching {
   }
 
   #putBack(buffer: PartitionBuffer, demand: Demand): void {
-    demand.waiters.push(...(buffer.demands.get(demand.offset)?.waiters ?? []))
-    buffer.demands.set(demand.offset, demand)
+    const other = buffer.demands.get(demand.offset)
+    demand.waiters.push(...(other?.waiters ?? []))
+    // Somebody may have begun to wait for what was only wanted ahead.
+    const ahead = demand.ahead && other?.ahead !== false
+    buffer.demands.set(demand.offset, { ...demand, ahead })
   }
 
   #failed(broker: Broker, asked: ReadonlyMap<PartitionBuffer, Asked>, error: unknown): void {
