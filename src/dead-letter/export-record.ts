@@ -13,6 +13,7 @@ export interface ExportedLetter {
   readonly topic: string | null
   readonly partition: number | null
   readonly offset: bigint | null
+  /** Null: there are no bytes of a record; key, value and headers say nothing then. */
   readonly recordTimestamp: Date | null
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
@@ -45,7 +46,8 @@ export function deadTopicOf(application: string): string {
 export function exportRecord(letter: ExportedLetter): NewRecord {
   const { application, topic, partition, offset, jobId, attempts } = letter
   const error = storedError(letter.error)
-  const ownRecord = topic !== null
+  // One with an origin may have no bytes: the log had lost them when its job was discarded.
+  const ownRecord = letter.recordTimestamp !== null
   const text = (name: string, value: string | number | bigint | null | undefined): Header[] =>
     value === null || value === undefined || value === ''
       ? []

@@ -51,6 +51,8 @@ export class DeadLetterExporter {
   readonly #loop: Loop
   /** How many at once; one, while the one that cannot be copied is searched for. */
   #batch = BATCH
+  /** What the last turn set out to copy. */
+  #tried: readonly DueLetter[] = []
 
   constructor(options: ExporterOptions) {
     this.#options = options
@@ -83,8 +85,14 @@ export class DeadLetterExporter {
       this.#batch = Math.min(BATCH, this.#batch * 2)
     } catch (error) {
       if (!isHopeless(error)) throw error
+      const [one, ...others] = this.#tried
+      // It has failed before any was read, so it is the fault of none.
+      if (one === undefined) throw error
       // Whose fault it is, shows when they go one at a time.
-      copied = this.#batch > 1 ? this.#batch : await inTransaction((tx) => this.#giveUp(tx, error))
+      copied =
+        others.length > 0
+          ? this.#tried.length
+          : await inTransaction((tx) => this.#giveUp(tx, one, error))
       this.#batch = 1
     }
     return copied > 0 ? 0 : undefined
@@ -92,9 +100,11 @@ export class DeadLetterExporter {
 
   async #copy(tx: Transaction): Promise<number> {
     const { pool, log, application } = this.#options
+    this.#tried = []
     if (!(await this.#isMine(tx))) return 0
-    const letters = await readDue(tx, application, this.#batch)
-    if (letters.length === 0) return 0
+    this.#tried = await findDue(tx, application, this.#batch)
+    if (this.#tried.length === 0) return 0
+    const letters = await readLetters(tx, this.#tried)
     const placed = await log.append(letters.map(exportRecord), log.transactional ? { tx } : {})
     if (log.transactional)
       tx.afterCommit(() => wakeLog(pool, new Set(placed.map(({ topicId }) => topicId))))
@@ -108,18 +118,21 @@ export class DeadLetterExporter {
     return letters.length
   }
 
-  /** The first that is due is none that could be copied. */
-  async #giveUp(tx: Transaction, error: unknown): Promise<number> {
+  /**
+   * Marks the one that was tried, and no other: the lock was given back since, so what is the first that is due may be another
+   * by now. One that was discarded anew meanwhile has another error, and is tried again.
+   */
+  async #giveUp(tx: Transaction, { id, createdAt }: DueLetter, error: unknown): Promise<number> {
     const { core, application } = this.#options
     if (!(await this.#isMine(tx))) return 0
-    const { rows } = await tx.query<{ id: string }>(
+    const { rowCount } = await tx.query(
       `/* millrace:dead-letter-export-failed */ update millrace.dead_letter set exported = 'failed'
-       where id = (select id from millrace.dead_letter where application = $1 and exported = 'due'
-         order by dead_letter.id limit 1) returning id::text`,
-      [application],
+       where id = $1 and created_at = $2::timestamptz and exported = 'due'`,
+      [id, createdAt],
     )
-    core.logger.warn({ application, id: rows[0]?.id, error }, 'a dead letter cannot be copied')
-    return rows.length
+    const marked = rowCount ?? 0
+    if (marked > 0) core.logger.warn({ application, id, error }, 'a dead letter cannot be copied')
+    return marked
   }
 
   async #isMine(tx: Transaction): Promise<boolean> {
@@ -165,23 +178,36 @@ interface Row extends Record<string, unknown> {
   created_at: string
 }
 
-async function readDue(
-  tx: Queryable,
-  application: string,
-  most: number,
-): Promise<ExportedLetter[]> {
-  const { rows } = await tx.query<Row>(
+/** A dead letter that is to be copied. */
+interface DueLetter extends Record<string, unknown> {
+  readonly id: string
+  /** To the microsecond, as the database writes it. */
+  readonly createdAt: string
+}
+
+/** The first that are due; no more than the memory may hold, but one always. */
+async function findDue(tx: Queryable, application: string, most: number): Promise<DueLetter[]> {
+  const { rows } = await tx.query<DueLetter>(
     `/* millrace:dead-letter-due */ with page as (
-       select id, coalesce(octet_length(value), 0) as size from millrace.dead_letter
-       where application = $1 and exported = 'due' order by dead_letter.id limit $2
+       select id, created_at, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
+         + coalesce(octet_length(headers::text), 0) + coalesce(octet_length(args::text), 0) as size
+       from millrace.dead_letter where application = $1 and exported = 'due' order by dead_letter.id limit $2
      ), running as (
-       select id, sum(size) over (order by id) - size as before from page
+       select id, created_at, sum(size) over (order by id) - size as before from page
      )
-     select d.id::text, d.application, d.handler, d.stage, d.topic, d.partition, d."offset"::text as "offset",
-       d.record_timestamp, d.key, d.value, d.headers::text as headers, d.job_id, d.kind, d.args::text as args, d.error,
-       d.attempts, d.code_version, d.fingerprint, d.trace, d.created_at::text as created_at
-     from running r join millrace.dead_letter d on d.id = r.id where r.before < ${BATCH_BYTES} order by d.id`,
+     select id::text, created_at::text as "createdAt" from running where before < ${BATCH_BYTES} order by running.id`,
     [application, most],
+  )
+  return rows
+}
+
+async function readLetters(tx: Queryable, due: readonly DueLetter[]): Promise<ExportedLetter[]> {
+  const { rows } = await tx.query<Row>(
+    `/* millrace:dead-letter-to-copy */ select d.id::text, d.application, d.handler, d.stage, d.topic, d.partition,
+       d."offset"::text as "offset", d.record_timestamp, d.key, d.value, d.headers::text as headers, d.job_id, d.kind,
+       d.args::text as args, d.error, d.attempts, d.code_version, d.fingerprint, d.trace, d.created_at::text as created_at
+     from millrace.dead_letter d where d.id = any ($1::bigint[]) order by d.id`,
+    [due.map(({ id }) => id)],
   )
   return rows.map((row) => ({
     id: BigInt(row.id),

@@ -57,8 +57,8 @@ export async function readPayloads(
 ): Promise<Payload[]> {
   const { rows } = await db.query<Row>(
     `/* millrace:dead-letter-payloads */ with page as (
-       select id, coalesce(octet_length(value), 0) + coalesce(pg_column_size(args), 0) as size,
-         coalesce(pg_column_size(headers), 0) + coalesce(octet_length(key), 0) as beside
+       select id, coalesce(octet_length(value), 0) + coalesce(octet_length(args::text), 0) as size,
+         coalesce(octet_length(headers::text), 0) + coalesce(octet_length(key), 0) as beside
        from millrace.dead_letter where ${condition} order by dead_letter.id desc limit ${PAGE}
      ), running as (
        select id, size, sum(least(size, ${LOOKED_INTO_BYTES}) + beside) over (order by id desc)

@@ -45,12 +45,15 @@ function tableLogOn(t: TestContext, pool: pg.Pool): Log {
 /** `log`, with `how` deciding about each append. */
 function appendingAs(
   log: Log,
-  how: (append: () => ReturnType<Log['append']>) => ReturnType<Log['append']>,
+  how: (
+    append: () => ReturnType<Log['append']>,
+    records: Parameters<Log['append']>[0],
+  ) => ReturnType<Log['append']>,
 ): Log {
   return new Proxy(log, {
     get(target, name) {
       if (name !== 'append') return Reflect.get(target, name, target) as unknown
-      return (...args: Parameters<Log['append']>) => how(() => target.append(...args))
+      return (...args: Parameters<Log['append']>) => how(() => target.append(...args), args[0])
     },
   })
 }
@@ -197,6 +200,86 @@ describe('dead letters that are exported', () => {
       Array.from({ length: 500 }, (_, n) => n),
     )
     assert.ok(appends > 3)
+  })
+
+  it('are marked as failed only themselves, whatever is committed while they are tried', async (t) => {
+    const { pool } = await testDatabase(t)
+    const log = tableLogOn(t, pool)
+    await log.createTopic('billing.dead', { partitions: 1 })
+    await setExport(pool, 'billing', true)
+    // It has the lower number, and is seen only after the other one was tried.
+    const slow = await pool.connect()
+    await slow.query('begin')
+    await writeDeadLetters(slow, [deadLetter(1)])
+    await writeDeadLetters(pool, [deadLetter(2), deadLetter(3)])
+    let committed = false
+    const refusing = appendingAs(log, async (append, records) => {
+      const refused = records.some(({ headers }) =>
+        headers.some(([name, value]) => name === 'source_offset' && String(value) === '2'),
+      )
+      if (!refused) return append()
+      if (!committed && records.length === 1) {
+        committed = true
+        await slow.query('commit')
+        slow.release()
+      }
+      throw new MillraceError('E_EVENT_TOO_LARGE', 'too large', { retryable: false })
+    })
+    exporters(t, pool, refusing, 1)
+    await eventually(async () => (await states(pool))['due'] === undefined)
+    const { rows } = await pool.query(
+      `select "offset"::int as "offset", exported from millrace.dead_letter order by "offset"`,
+    )
+    assert.deepEqual(rows, [
+      { offset: 1, exported: 'done' },
+      { offset: 2, exported: 'failed' },
+      { offset: 3, exported: 'done' },
+    ])
+  })
+
+  it('are copied a few at a time where they are large, whatever part of them it is', async (t) => {
+    const { pool } = await testDatabase(t)
+    const log = tableLogOn(t, pool)
+    await log.createTopic('billing.dead', { partitions: 1 })
+    await setExport(pool, 'billing', true)
+    // Stored as next to nothing, for they are compressed.
+    const large = recordOf('{}', 'k', { note: 'x'.repeat(900_000) })
+    const args = { kind: 'mail', argsJson: JSON.stringify({ note: 'x'.repeat(900_000) }) }
+    await writeDeadLetters(
+      pool,
+      Array.from({ length: 24 }, (_, n) =>
+        n < 12
+          ? deadLetter(n, { record: large })
+          : deadLetter(n, {
+              stage: 'job',
+              record: null,
+              job: { id: `0198c0de-0000-7000-8000-0000000000${n}`, ...args },
+            }),
+      ),
+    )
+    const together: number[] = []
+    const counting = appendingAs(log, async (append, records) => {
+      together.push(records.length)
+      return append()
+    })
+    exporters(t, pool, counting, 1)
+    await eventually(async () => (await states(pool))['done'] === 24)
+    assert.ok(Math.max(...together) <= 5, together.join(', '))
+  })
+
+  it('are the job where the bytes of its record were not there any more', async (t) => {
+    const { pool } = await testDatabase(t)
+    const log = tableLogOn(t, pool)
+    await log.createTopic('billing.dead', { partitions: 1 })
+    await setExport(pool, 'billing', true)
+    const id = '0198c0de-0000-7000-8000-0000000000ab'
+    const job = { id, kind: 'mail', argsJson: '{"to":7}' }
+    await writeDeadLetters(pool, [deadLetter(1, { stage: 'job', job, record: null })])
+    exporters(t, pool, log, 1)
+    await eventually(async () => (await states(pool))['done'] === 1)
+    const [copy] = await recordsOf(log, 'billing.dead')
+    assert.deepEqual([String(copy?.key), String(copy?.value)], [id, '{"to":7}'])
+    assert.equal(header(copy as LogRecord, 'source_offset'), '1')
   })
 
   it('are copied again when their job is discarded anew, also while they are being copied', async (t) => {
