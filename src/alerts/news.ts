@@ -1,6 +1,6 @@
-import { normalizeMessage } from '../dead-letter/normalize.ts'
+import { withoutData } from '../dead-letter/fingerprint.ts'
 import type { DeadLetterStage } from '../dead-letter/stage.ts'
-import type { ErrorDescription } from '../errors/describe.ts'
+import { storedError } from '../dead-letter/stored-error.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { UNTOLD } from './queries.ts'
 
@@ -17,7 +17,7 @@ export interface NewFingerprint {
   readonly error: {
     readonly class: string
     readonly code: string | null
-    /** Without what may come from data: ids, numbers, quoted text. */
+    /** Without what may come from data: ids, numbers, quoted text, and where in the data something does not match. */
     readonly message: string
   } | null
   /** How many were set aside so far. */
@@ -158,11 +158,11 @@ interface DescribedRow extends Record<string, unknown> {
   readonly example: string
   readonly handler: string | null
   readonly stage: DeadLetterStage | null
-  readonly error: ErrorDescription | null
+  readonly error: unknown
 }
 
 function described(row: DescribedRow): NewFingerprint {
-  const { error } = row
+  const error = row.handler === null ? null : storedError(row.error)
   return {
     id: row.alert_id,
     application: row.application,
@@ -172,11 +172,7 @@ function described(row: DescribedRow): NewFingerprint {
     error:
       error === null
         ? null
-        : {
-            class: error.class,
-            code: error.code ?? null,
-            message: normalizeMessage(error.message),
-          },
+        : { class: error.class, code: error.code ?? null, message: withoutData(error) },
     count: Number(row.dead_lettered),
     firstSeenAt: row.first_seen_at,
     example: row.example,

@@ -5,8 +5,8 @@ import {
   type DeadLetterGroup,
   type OpenDeadLetters,
 } from '../counts/dead-letter-groups.ts'
-import { normalizeMessage } from '../dead-letter/normalize.ts'
-import type { ErrorDescription } from '../errors/describe.ts'
+import { withoutData } from '../dead-letter/fingerprint.ts'
+import { storedError } from '../dead-letter/stored-error.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Check } from './check.ts'
 
@@ -68,15 +68,15 @@ async function errorsOf(
   pool: Pool,
   groups: readonly DeadLetterGroup[],
 ): Promise<Map<bigint, string>> {
-  const { rows } = await pool.query<{ id: string; handler: string; error: ErrorDescription }>(
+  const { rows } = await pool.query<{ id: string; handler: string; error: unknown }>(
     `/* millrace:doctor-groups */ select id::text, handler, error from millrace.dead_letter where id = any ($1::bigint[])`,
     [groups.flatMap(({ oldest }) => (oldest === null ? [] : [String(oldest)]))],
   )
   return new Map(
-    rows.map(({ id, handler, error }) => [
-      BigInt(id),
-      `/${handler} ${error.code ?? error.class}: ${normalizeMessage(error.message)}`,
-    ]),
+    rows.map(({ id, handler, error: stored }) => {
+      const error = storedError(stored)
+      return [BigInt(id), `/${handler} ${error.code ?? error.class}: ${withoutData(error)}`]
+    }),
   )
 }
 

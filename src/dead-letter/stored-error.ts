@@ -1,4 +1,4 @@
-import type { ErrorDescription } from '../errors/describe.ts'
+import type { ErrorDescription, ErrorIssue } from '../errors/describe.ts'
 
 /**
  * An error as it stands in a row. Whoever else wrote there may have written anything: what is no description is shown as
@@ -19,11 +19,18 @@ export function storedError(value: unknown): ErrorDescription {
       ...(typeof code === 'string' ? { code } : {}),
       ...(typeof stack === 'string' ? { stack } : {}),
       ...(Array.isArray(causes) ? { causes: causes.map(storedCause) } : {}),
-      ...(Array.isArray(issues) ? { issues } : {}),
+      ...(Array.isArray(issues) ? { issues: issues.filter(isIssue) } : {}),
       ...(typeof fingerprint === 'string' ? { fingerprint } : {}),
     }
   }
   return { class: 'unknown', message: JSON.stringify(value) ?? 'nothing' }
+}
+
+function isIssue(value: unknown): value is ErrorIssue {
+  const issue = value as Partial<ErrorIssue> | null
+  return (
+    typeof issue === 'object' && typeof issue?.path === 'string' && typeof issue.kind === 'string'
+  )
 }
 
 function storedCause(value: unknown): { class: string; code?: string; message: string } {

@@ -131,6 +131,10 @@ describe('millrace doctor', () => {
        from (values ('search', 'aaaaaaaaaaaaaaaa', 12), ('mail', 'bbbbbbbbbbbbbbbb', 2), (null, '', 1)) v(app, print, n),
          generate_series(1, n)`,
     )
+    // What nobody of ours writes.
+    await cli.pool.query(
+      `update millrace.dead_letter set error = '{"class":1}' where application is null`,
+    )
     const { code, stdout } = await cli.run(['doctor'])
     assert.equal(code, 0)
     assertHarmless(stdout)
@@ -142,7 +146,10 @@ describe('millrace doctor', () => {
       stdout,
       /^! aaaaaaaaaaaaaaaa +search\/index TypeError: no <text> \S+: 12 open, .*\n.*fix: millrace dlq list --group aaaaaaaaaaaaaaaa$/m,
     )
-    assert.match(stdout, /^! no fingerprint +of no application\/index .*\n.*--group none$/m)
+    assert.match(
+      stdout,
+      /^! no fingerprint +of no application\/index unknown: .*\n.*--group none$/m,
+    )
     assert.doesNotMatch(stdout, /^.. alerts/m)
     await cli.pool.query(`update millrace.dead_letter set state = 'discarded'`)
     const ok = await cli.run(['doctor', '--json'])

@@ -175,6 +175,54 @@ test('a fingerprint never seen before is told once, with what helps and without 
   assert.doesNotMatch(JSON.stringify([messages, bed.log]), /secret-/)
 })
 
+test('of data that do not match nothing is told but what kind of complaint it is', async (t) => {
+  const bed = await jobsBed(t)
+  const { url, messages } = await receiver(t)
+  const text = "event 'SOLD' does not match its schema:\n  - data.users.secret-ana.age: too small"
+  const error = {
+    class: 'MillraceError',
+    code: 'E_EVENT_INVALID',
+    message: text,
+    issues: [{ path: 'data.users.secret-ana.age', kind: 'too_small' }],
+  }
+  await writeDeadLetters(
+    bed.pool,
+    letters('First', 1).map((letter) => ({ ...letter, error })),
+  )
+  await telling(bed, url)
+  await allTold(bed)
+  assert.equal(
+    messages[0]?.fingerprints[0]?.error?.message,
+    "event 'SOLD' does not match its schema: too_small",
+  )
+  assert.doesNotMatch(JSON.stringify(messages), /secret-/)
+})
+
+test('an error that nobody of ours wrote is told as it is, and keeps nothing else from being told', async (t) => {
+  const bed = await jobsBed(t)
+  const { url, messages } = await receiver(t)
+  for (const kind of ['First', 'Second', 'Third', 'Fourth'])
+    await writeDeadLetters(bed.pool, letters(kind, 1))
+  const odd = [
+    '5',
+    '{"class":1}',
+    '{"class":"X","message":"y","issues":[5,null,{"kind":7,"path":"data"}]}',
+  ]
+  for (const [at, error] of odd.entries())
+    await bed.pool.query(
+      `update millrace.dead_letter set error = $1 where id = (select min(id) + $2 from millrace.dead_letter)`,
+      [error, at],
+    )
+  await telling(bed, url)
+  await allTold(bed)
+  assert.deepEqual(messages[0]?.fingerprints.map(({ error }) => error?.class).toSorted(), [
+    'FourthError',
+    'X',
+    'unknown',
+    'unknown',
+  ])
+})
+
 test('many at once are one message, which describes the most frequent', async (t) => {
   const bed = await jobsBed(t)
   const { url, messages } = await receiver(t)

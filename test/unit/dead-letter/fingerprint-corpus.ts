@@ -201,6 +201,35 @@ export const CORPUS: Readonly<Record<string, readonly Failure[]>> = {
       ['data.items[3].price', 'invalid_type:number'],
     ),
   ],
+  'a price in a map, whatever its key': [
+    refused('x', ['data.prices.SKU-1.net', 'too_small']),
+    refused('y', ['data.prices.SKU-4711-red.net', 'too_small']),
+    refused('y', ['data.prices.0198c0de-0000-7000-8000-00000000002a.net', 'too_small']),
+    refused('y', ['data.prices.V1StGXR8_Z5jdHi6B-myT.net', 'too_small']),
+    refused('y', ['data.prices["ana@example.org"].net', 'too_small']),
+    refused('y', ['data.prices["a name \\" of 2"].net', 'too_small']),
+    refused('y', ['data.prices.7.net', 'too_small']),
+    refused(
+      'z',
+      ['data.prices.2026-11-23.net', 'too_small'],
+      ['data.prices.2026-11-24.net', 'too_small'],
+    ),
+    refused('z', [`data.prices.${'x'.repeat(64)}….net`, 'too_small']),
+  ],
+  'another part of a price in a map': [
+    refused('x', ['data.prices.SKU-1.gross', 'too_small']),
+    refused('y', ['data.prices.SKU-2.gross', 'too_small']),
+  ],
+  'a first line of an address': [refused('x', ['data.address_line_1', 'too_small'])],
+  'a second line of an address': [refused('x', ['data.address_line_2', 'too_small'])],
+  'a field that is written with a hyphen': [refused('x', ['data.content-type', 'too_small'])],
+  'a field that is written with letters of elsewhere': [
+    refused('x', ['data["größe"]', 'too_small']),
+  ],
+  'a map of what is too small': [
+    refused('x', ['data.7', 'too_small']),
+    refused('x', ['data["7 8"', 'too_small']),
+  ],
   'complaints without a kind': [
     refused('x', ['data.age', 'must be at least 18, got <number>']),
     refused('y', ['data.age', 'must be at least 21, got <number>']),

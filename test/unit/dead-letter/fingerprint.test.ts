@@ -6,7 +6,7 @@ import { FINGERPRINT_VERSION, fingerprintOf } from '../../../src/dead-letter/fin
 import { describeError, type ErrorDescription } from '../../../src/errors/describe.ts'
 import { createDecoder } from '../../../src/events/decode.ts'
 import { event } from '../../../src/events/event.ts'
-import { recordWith } from '../events/record.ts'
+import { headersOf, recordWith } from '../events/record.ts'
 import { CORPUS } from './fingerprint-corpus.ts'
 
 function printOf(error: Partial<ErrorDescription> & { readonly message: string }): string {
@@ -82,6 +82,29 @@ test('places in a list do not change what a schema complains about', () => {
       const of = (n: number): string =>
         printOf({ message: '', issues: [{ path: `data.items[${n}].price`, kind: 'too_small' }] })
       assert.equal(of(one), of(other))
+    }),
+  )
+})
+
+test('keys of a map do not change what a schema complains about', async () => {
+  const priced = event('PRICED', {
+    source: 'S',
+    topic: 'orders',
+    schema: z.object({ prices: z.record(z.string(), z.object({ net: z.number() })) }),
+  })
+  const decode = createDecoder([priced])
+  const headers = headersOf({ ce_type: 'PRICED' })
+  const printOfKey = async (key: string): Promise<string> => {
+    const data = JSON.stringify({ prices: { [key]: { net: 'x' } } })
+    const decoded = await decode(recordWith({ headers, value: Buffer.from(data) }))
+    assert.ok(decoded.kind === 'rejected')
+    return fingerprintOf({ stage: 'validate', handler: '*', error: describeError(decoded.error) })
+  }
+  const sku = fc.nat().map((n) => `SKU-${n}`)
+  const key = fc.oneof(fc.uuid(), fc.ulid(), hex, sku, fc.emailAddress(), fc.integer().map(String))
+  await fc.assert(
+    fc.asyncProperty(key, key, async (one, other) => {
+      assert.equal(await printOfKey(one), await printOfKey(other))
     }),
   )
 })
