@@ -89,6 +89,8 @@ table millrace.dead_letter
   revision integer not null default 0
   closed_at timestamp with time zone
   exported text
+  failed_at timestamp with time zone
+  max_replays integer
   constraint dead_letter_exported_check CHECK ((exported = ANY (ARRAY['due'::text, 'done'::text, 'failed'::text])))
   constraint dead_letter_pkey PRIMARY KEY (id)
   constraint dead_letter_stage_check CHECK ((stage = ANY (ARRAY['decode'::text, 'validate'::text, 'prepare'::text, 'apply'::text, 'job'::text])))
@@ -145,6 +147,7 @@ table millrace.fingerprint
   example bigint not null
   alert_id uuid not null default gen_random_uuid()
   told_at timestamp with time zone
+  parked bigint not null default 0
   constraint fingerprint_pkey PRIMARY KEY (application, fingerprint)
   CREATE INDEX fingerprint_open ON millrace.fingerprint USING btree (open) WHERE (open <> 0)
   CREATE INDEX fingerprint_untold ON millrace.fingerprint USING btree (first_seen_at) WHERE (told_at IS NULL)
@@ -157,6 +160,7 @@ table millrace.fingerprint_delta with (autovacuum_vacuum_scale_factor=0, autovac
   dead_lettered bigint not null
   example bigint not null
   at timestamp with time zone not null default clock_timestamp()
+  parked bigint not null default 0
 
 table millrace.fingerprint_minute
   minute timestamp with time zone not null
@@ -497,25 +501,28 @@ CREATE OR REPLACE FUNCTION millrace.dead_letter_written()
 AS $function$
 begin
   if TG_OP = 'INSERT' then
-    insert into millrace.fingerprint_delta (application, fingerprint, open, dead_lettered, example)
-    select coalesce(w.application, ''), w.fingerprint, count(*), count(*), min(w.id)
-    from written w where w.state = 'open' group by 1, 2;
+    insert into millrace.fingerprint_delta (application, fingerprint, open, parked, dead_lettered, example)
+    select coalesce(w.application, ''), w.fingerprint, count(*) filter (where w.state = 'open'),
+      count(*) filter (where w.state = 'parked'), count(*) filter (where w.state = 'open'), min(w.id)
+    from written w where w.state in ('open', 'parked') group by 1, 2;
   elsif TG_OP = 'DELETE' then
-    insert into millrace.fingerprint_delta (application, fingerprint, open, dead_lettered, example)
-    select coalesce(u.application, ''), u.fingerprint, -count(*), 0, min(u.id)
-    from unwritten u where u.state = 'open' group by 1, 2;
+    insert into millrace.fingerprint_delta (application, fingerprint, open, parked, dead_lettered, example)
+    select coalesce(u.application, ''), u.fingerprint, -count(*) filter (where u.state = 'open'),
+      -count(*) filter (where u.state = 'parked'), 0, min(u.id)
+    from unwritten u where u.state in ('open', 'parked') group by 1, 2;
   else
-    insert into millrace.fingerprint_delta (application, fingerprint, open, dead_lettered, example)
-    select c.application, c.fingerprint, sum(c.open), count(*) filter (where c.open > 0), min(c.id)
+    insert into millrace.fingerprint_delta (application, fingerprint, open, parked, dead_lettered, example)
+    select c.application, c.fingerprint, sum(c.open), sum(c.parked), count(*) filter (where c.open > 0), min(c.id)
     from (
-      select coalesce(w.application, '') as application, w.fingerprint, w.id, 1 as open
+      select coalesce(w.application, '') as application, w.fingerprint, w.id, (w.state = 'open')::int as open,
+        (w.state = 'parked')::int as parked
       from written w join unwritten u on u.id = w.id
-      where w.state = 'open'
+      where w.state in ('open', 'parked')
         and (u.state, u.application, u.fingerprint) is distinct from (w.state, w.application, w.fingerprint)
       union all
-      select coalesce(u.application, ''), u.fingerprint, u.id, -1
+      select coalesce(u.application, ''), u.fingerprint, u.id, -(u.state = 'open')::int, -(u.state = 'parked')::int
       from unwritten u join written w on u.id = w.id
-      where u.state = 'open'
+      where u.state in ('open', 'parked')
         and (u.state, u.application, u.fingerprint) is distinct from (w.state, w.application, w.fingerprint)
     ) c
     group by 1, 2;

@@ -13,12 +13,13 @@ import type { Check } from './check.ts'
 /** Groups that are named: those with most open dead letters. */
 const GROUPS = 5
 
-/** What was set aside and waits for somebody: per application, then the largest groups, each with how to look into it. */
+/** What was set aside and waits for somebody, open or parked: per application, then the largest groups, each with how to look into it. */
 export async function checkDeadLetters(pool: Pool): Promise<Check[]> {
-  const open = (await readOpenDeadLetters(pool)).filter((one) => one.open > 0)
-  if (open.length === 0)
+  const all = (await readOpenDeadLetters(pool))
+    .filter(({ open, parked }) => open > 0 || parked > 0)
+    .sort((a, b) => b.open - a.open || b.parked - a.parked)
+  if (all.length === 0)
     return [{ id: 'dead-letters', title: 'dead letters', state: 'ok', found: 'none is open' }]
-  const all = open.toSorted((a, b) => b.open - a.open)
   const groups = await readDeadLetterGroups(pool, GROUPS)
   const errors = await errorsOf(pool, groups)
   return [
@@ -26,8 +27,10 @@ export async function checkDeadLetters(pool: Pool): Promise<Check[]> {
       id: 'dead-letters',
       title: 'dead letters',
       state: 'warning',
-      found: all.map((one) => `${nameOf(one)}: ${figures(one)}`).join('; '),
-      fix: 'Look into the largest groups: millrace dlq groups',
+      found: all.map((one) => `${nameOf(one)}: ${allFigures(one)}`).join('; '),
+      fix: all.some(({ open }) => open > 0)
+        ? 'Look into the largest groups: millrace dlq groups'
+        : 'They have failed in as many replays as were allowed. Look into them: millrace dlq groups --state parked',
     },
     ...groups.map((group): Check => {
       const { fingerprint, oldest } = group
@@ -82,6 +85,11 @@ async function errorsOf(
 
 function nameOf({ application }: { readonly application: string | null }): string {
   return application ?? 'of no application'
+}
+
+function allFigures(one: OpenDeadLetters): string {
+  if (one.parked === 0) return figures(one)
+  return one.open === 0 ? `${one.parked} parked` : `${figures(one)}, ${one.parked} parked`
 }
 
 function figures({

@@ -24,6 +24,8 @@ export interface Summary {
   readonly deadLetters: number
   /** Those that are open now. */
   readonly deadLettersOpen: number
+  /** Those that have failed in as many replays as were allowed, and wait for somebody. */
+  readonly deadLettersParked: number
   /** Those that became open within the last hour, to the minute. */
   readonly deadLettersLastHour: number
   /** How long the oldest open one has been one, in milliseconds. Null: none is open. */
@@ -66,6 +68,7 @@ export async function summarize(core: Core, db: Queryable, log: Log): Promise<Su
     attemptsFailed: sum(METRICS.attemptsFailed),
     deadLetters: sum(METRICS.deadLetters),
     deadLettersOpen: open.reduce((total, one) => total + one.open, 0),
+    deadLettersParked: open.reduce((total, { parked }) => total + parked, 0),
     deadLettersLastHour: open.reduce((total, { lastHour }) => total + lastHour, 0),
     deadLetterAgeMs: ages.length === 0 ? null : Math.max(...ages),
     deadLetterGroups: await readDeadLetterGroups(db, GROUPS),

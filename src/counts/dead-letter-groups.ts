@@ -18,11 +18,13 @@ export interface DeadLetterGroup {
   readonly firstSeenAt: Date
 }
 
-/** Open dead letters of one application, whatever their fingerprint. */
+/** Open and parked dead letters of one application, whatever their fingerprint. */
 export interface OpenDeadLetters {
   /** Null: jobs that no application made. */
   readonly application: string | null
   readonly open: number
+  /** How many have failed in as many replays as were allowed, and wait for somebody. */
+  readonly parked: number
   /** How many became open within the last hour, to the minute. */
   readonly lastHour: number
   /** How long the oldest open one has been one, in milliseconds. Null: none is open. */
@@ -37,19 +39,19 @@ const MAX_GROUPS = 1_000
 
 const HOUR = `clock_timestamp() - interval '1 hour'`
 
-/** Open dead letters per application, for every application that ever had one, by name. Two looks per application. */
+/** Open and parked dead letters per application, for every application that ever had one, by name. Two looks per application. */
 export async function readOpenDeadLetters(db: Queryable): Promise<OpenDeadLetters[]> {
-  const { rows } = await db.query<OpenRow>(
+  const { rows } = await db.query<OpenRow & { readonly parked: string }>(
     `/* millrace:dead-letter-open */ with n as (
-       select application, sum(open)::bigint as open, sum(fresh)::bigint as fresh from (
-         select application, open, 0 as fresh from millrace.fingerprint
+       select application, sum(open)::bigint as open, sum(parked)::bigint as parked, sum(fresh)::bigint as fresh from (
+         select application, open, parked, 0 as fresh from millrace.fingerprint
          union all
-         select application, open, case when at > ${HOUR} then dead_lettered else 0 end from millrace.fingerprint_delta
+         select application, open, parked, case when at > ${HOUR} then dead_lettered else 0 end from millrace.fingerprint_delta
          union all
-         select application, 0, dead_lettered from millrace.fingerprint_minute where minute > (select ${HOUR})
+         select application, 0, 0, dead_lettered from millrace.fingerprint_minute where minute > (select ${HOUR})
        ) c group by application
      )
-     select nullif(n.application, '') as application, n.open::text, n.fresh::text,
+     select nullif(n.application, '') as application, n.open::text, n.parked::text, n.fresh::text,
        (extract(epoch from clock_timestamp() - o.created_at) * 1000)::float8 as age_ms
      from n left join lateral (
        select created_at from millrace.dead_letter l
@@ -57,7 +59,11 @@ export async function readOpenDeadLetters(db: Queryable): Promise<OpenDeadLetter
      ) o on n.open > 0
      order by n.application`,
   )
-  return rows.map((row) => ({ application: row.application, ...figures(row) }))
+  return rows.map((row) => ({
+    application: row.application,
+    parked: Math.max(0, Number(row.parked)),
+    ...figures(row),
+  }))
 }
 
 /** The groups with most open dead letters, most first; at most `limit`, bounds 1 … 1,000. */
@@ -112,15 +118,16 @@ export async function foldDeadLetterGroups(db: Queryable): Promise<number> {
     `/* millrace:dead-letter-fold */ with taken as (
        delete from millrace.fingerprint_delta where ctid in (
          select ctid from millrace.fingerprint_delta limit ${MAX_GROUP_FOLD} for update skip locked)
-       returning application, fingerprint, open, dead_lettered, example, at
+       returning application, fingerprint, open, parked, dead_lettered, example, at
      ), folded as (
        insert into millrace.fingerprint as g
-         (application, fingerprint, open, dead_lettered, first_seen_at, last_seen_at, example)
-       select application, fingerprint, sum(open), sum(dead_lettered), min(at),
+         (application, fingerprint, open, parked, dead_lettered, first_seen_at, last_seen_at, example)
+       select application, fingerprint, sum(open), sum(parked), sum(dead_lettered), min(at),
          coalesce(max(at) filter (where dead_lettered > 0), min(at)), min(example)
        from taken group by application, fingerprint order by application, fingerprint
        on conflict (application, fingerprint) do update set
-         open = g.open + excluded.open, dead_lettered = g.dead_lettered + excluded.dead_lettered,
+         open = g.open + excluded.open, parked = g.parked + excluded.parked,
+         dead_lettered = g.dead_lettered + excluded.dead_lettered,
          first_seen_at = least(g.first_seen_at, excluded.first_seen_at),
          last_seen_at = case when excluded.dead_lettered > 0
            then greatest(g.last_seen_at, excluded.last_seen_at) else g.last_seen_at end,

@@ -19,6 +19,7 @@ export {
   type DeadLetterGroups,
   type GroupFilter,
 } from './groups.ts'
+export { countParked, parkedWords } from './parked.ts'
 export { parseCondition, type PayloadCondition } from './payload-path.ts'
 export { MOST_COUNTED, type SampleRequest, type SampleReason } from './sample.ts'
 export type { DeadLetterSearch } from './search.ts'

@@ -4,6 +4,7 @@ import { MillraceError } from '../errors/millrace-error.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { FieldReport, type CommonField } from './field-report.ts'
 import type { DeadLetterFilter } from './filter.ts'
+import { countParked, parkedWords } from './parked.ts'
 import { readPayloads } from './payload.ts'
 
 /** Why a dead letter is among the samples. */
@@ -53,7 +54,10 @@ export async function takeSample(
   const { fingerprint, state = 'open', random } = request
   const { ids, count } = await spreadIds(db, state, fingerprint)
   const oldest = ids.at(-1)
-  if (oldest === undefined) throw noGroup(fingerprint, state)
+  if (oldest === undefined) {
+    const parked = state === 'open' ? await countParked(db, { fingerprint }) : 0
+    throw noGroup(fingerprint, state, parked)
+  }
   const report = new FieldReport()
   const sizes = new Map<bigint, number>()
   let before = (ids[0] ?? 0n) + 1n
@@ -114,10 +118,15 @@ function pick(sizes: ReadonlyMap<bigint, number>, random: Random): SampleOutcome
   return [...why].map(([id, reasons]) => ({ id, why: reasons, bytes: sizes.get(id) ?? 0 }))
 }
 
-function noGroup(fingerprint: string, state: string): MillraceError {
+function noGroup(fingerprint: string, state: string, parked: number): MillraceError {
+  const group = fingerprint === '' ? 'none' : fingerprint
+  const next =
+    parked > 0
+      ? `; ${parkedWords(parked)}. See \`millrace dlq sample --group ${group} --state parked\`.`
+      : '. See `millrace dlq groups` for those there are.'
   return new MillraceError(
     'E_DLQ_NOT_FOUND',
-    `there is no ${state} dead letter in group ${fingerprint === '' ? 'none' : fingerprint}. See \`millrace dlq groups\` for those there are.`,
+    `there is no ${state} dead letter in group ${group}${next}`,
     { details: { fingerprint, state } },
   )
 }

@@ -101,6 +101,11 @@ export function databaseFamilies(figures: DatabaseFigures): MetricFamily[] {
       each(deadLetters, app, (d) => d.open),
     ),
     gauge(
+      'millrace_dlq_parked',
+      'Dead letters that have failed in as many replays as were allowed, and wait for somebody.',
+      each(deadLetters, app, (d) => d.parked),
+    ),
+    gauge(
       'millrace_dlq_oldest_age_seconds',
       'How long the oldest open dead letter has been one; 0 when there is none.',
       each(deadLetters, app, (d) => seconds(d.oldestAgeMs)),

@@ -1,4 +1,4 @@
-import type { DeadLetterFilter } from '../../dead-letter/queries.ts'
+import { countParked, parkedWords, type DeadLetterFilter } from '../../dead-letter/queries.ts'
 import { usage } from '../errors.ts'
 import { TIME_OPTIONS, type Arguments, type OptionSet } from '../options.ts'
 
@@ -61,6 +61,20 @@ export function deadLetterId(text: string | undefined): bigint | undefined {
   if (!/^\d{1,18}$/.test(text))
     throw usage(`expected the number of a dead letter, got '${text}'`, 'millrace dlq list')
   return BigInt(text)
+}
+
+/**
+ * What to say where no open dead letter fits: how many that fit are parked, and how to see them; or `otherwise`.
+ * @param command which was given, such as `dlq list`.
+ */
+export async function nothingOpen(
+  db: Parameters<typeof countParked>[0],
+  filter: DeadLetterFilter,
+  { command, otherwise }: { readonly command: string; readonly otherwise: string },
+): Promise<string> {
+  const parked = await countParked(db, filter)
+  if (parked === 0) return otherwise
+  return `none is open; ${parkedWords(parked)}. See \`millrace ${command} --state parked\`; \`millrace dlq replay --parked\` takes them too.`
 }
 
 /** `found` without what was not given. */

@@ -6,7 +6,7 @@ import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, LIST_OPTIONS } from '../options.ts'
 import type { Column } from '../table.ts'
 import { shownTime } from '../times.ts'
-import { given, NO_GROUP, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
+import { given, NO_GROUP, nothingOpen, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
 
 const COLUMNS: readonly Column<DeadLetterGroup>[] = [
   { name: 'group', of: ({ fingerprint }) => fingerprint ?? NO_GROUP },
@@ -69,10 +69,14 @@ export const dlqGroupsCommand: Command = {
         out.json({ items, groups, letters })
         return EXIT.ok
       }
-      const empty =
+      const otherwise =
         Object.keys(scope).length > 0 || state !== undefined
           ? 'no dead letters that fit. Fewer conditions, or another --state, show more.'
           : 'no dead letters. Records and jobs that fail for good are set aside here, and grouped by what caused it.'
+      const empty =
+        items.length === 0 && (state ?? 'open') === 'open'
+          ? await nothingOpen(operator.pool, scope, { command: 'dlq groups', otherwise })
+          : otherwise
       await out.list(columns, { items, more: null }, (item) => item, empty)
       if (groups > items.length)
         out.note(

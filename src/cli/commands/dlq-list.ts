@@ -11,7 +11,15 @@ import { DATABASE_OPTIONS, PAGE_OPTIONS, type Arguments } from '../options.ts'
 import { pageLimits, toPage } from '../page.ts'
 import type { Column } from '../table.ts'
 import { shownTime } from '../times.ts'
-import { deadLetterId, given, GROUP_OPTION, groupOf, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
+import {
+  deadLetterId,
+  given,
+  GROUP_OPTION,
+  groupOf,
+  nothingOpen,
+  SCOPE_OPTIONS,
+  scopeOf,
+} from './dlq-filter.ts'
 
 /** Of every list of dead letters. */
 export const DEAD_LETTER_COLUMNS: readonly Column<DeadLetterSummary>[] = [
@@ -59,9 +67,13 @@ export const dlqListCommand: Command = {
     return withOperator(context, {}, async ({ operator }) => {
       const found = await listDeadLetters(operator.pool, { ...filter, limit: limits.asked })
       const narrowed = Object.keys(filter).some((name) => name !== 'state')
-      const empty = narrowed
+      const otherwise = narrowed
         ? 'no dead letters that fit. Fewer conditions, or --state all, show more.'
         : 'no dead letters. Records and jobs that fail for good are set aside here, with their bytes and their error.'
+      const empty =
+        found.length === 0 && filter.state === 'open' && filter.before === undefined
+          ? await nothingOpen(operator.pool, filter, { command: 'dlq list', otherwise })
+          : otherwise
       await out.list(
         columns,
         toPage(found, limits, ({ id }) => String(id)),

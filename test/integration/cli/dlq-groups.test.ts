@@ -85,6 +85,29 @@ describe('millrace dlq groups', () => {
     assert.match(wrong.stderr, /sixteen digits[^]*next millrace dlq groups/)
   })
 
+  it('says what is parked where nothing is open, as list and sample do', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await writeDeadLetters(cli.pool, [deadLetter(1), deadLetter(2)])
+    const { rows } = await cli.pool.query<{ fingerprint: string }>(
+      `update millrace.dead_letter set state = 'parked' returning fingerprint`,
+    )
+    const group = rows[0]?.fingerprint ?? ''
+    for (const command of [['groups'], ['list'], ['list', '--group', group]]) {
+      const { code, stdout, stderr } = await cli.run(['dlq', ...command])
+      assert.deepEqual([code, stdout], [0, ''])
+      assert.match(
+        stderr,
+        /none is open; 2 are parked, .*`millrace dlq (?:groups|list) --state parked`/,
+      )
+      const other = await cli.run(['dlq', ...command, '--app', 'other'])
+      assert.match(other.stderr, /no dead letters that fit/)
+    }
+    const sample = await cli.run(['dlq', 'sample', '--group', group])
+    assert.equal(sample.code, 5)
+    assert.match(sample.stderr, /no open dead letter in group \w+; 2 are parked, .*--state parked/)
+    assert.match((await cli.run(['dlq', 'groups', '--state', 'parked'])).stdout, new RegExp(group))
+  })
+
   it('has a group for those from before there were fingerprints', async (t) => {
     const cli = await cliWithDatabase(t)
     await writeDeadLetters(cli.pool, [deadLetter(1), deadLetter(2)])

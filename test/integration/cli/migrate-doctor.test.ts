@@ -151,6 +151,19 @@ describe('millrace doctor', () => {
       /^! no fingerprint +of no application\/index unknown: .*\n.*--group none$/m,
     )
     assert.doesNotMatch(stdout, /^.. alerts/m)
+    await cli.pool.query(
+      `update millrace.dead_letter set state = case application when 'search' then 'parked' else 'discarded' end
+       where application is distinct from 'mail'`,
+    )
+    assert.match(
+      (await cli.run(['doctor'])).stdout,
+      /^! dead letters +mail: 2 open, [^;]*; search: 12 parked/m,
+    )
+    await cli.pool.query(`update millrace.dead_letter set state = 'parked'`)
+    assert.match(
+      (await cli.run(['doctor'])).stdout,
+      /^! dead letters +search: 12 parked; .*\n.*millrace dlq groups --state parked$/m,
+    )
     await cli.pool.query(`update millrace.dead_letter set state = 'discarded'`)
     const ok = await cli.run(['doctor', '--json'])
     const { checks } = JSON.parse(ok.stdout) as DoctorDocument

@@ -82,6 +82,7 @@ describe('an application', () => {
         attemptsFailed: 0,
         deadLetters: 0,
         deadLettersOpen: 0,
+        deadLettersParked: 0,
         deadLettersLastHour: 0,
         deadLetterAgeMs: null,
         deadLetterGroups: [],

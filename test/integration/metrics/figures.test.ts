@@ -4,10 +4,12 @@ import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { toJob } from '../../../src/bridge/to-job.ts'
 import { application } from '../../../src/consumer/application.ts'
+import { writeDeadLetters } from '../../../src/dead-letter/dead-letter.ts'
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { testDatabase } from '../../support/database.ts'
+import { deadLetter } from '../../support/dead-letters.ts'
 import { parseExposition, type ReadFamily } from '../../support/exposition.ts'
 import { keepingLogger, running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
@@ -177,6 +179,18 @@ describe('the figures at /metrics', () => {
     assert.equal(valueOf(metrics, 'millrace_consumer_owned', place), 0)
     assert.equal(valueOf(metrics, 'millrace_consumer_halted', place), 1)
     assert.equal(valueOf(metrics, 'millrace_upkeep_leader'), 0)
+  })
+
+  it('tell of dead letters that are parked, which nobody counts as open', async (t) => {
+    const { url, pool } = await testDatabase(t)
+    const watcher = await running(t, { database: url, metrics: { port: 0 }, upkeep: false })
+    await writeDeadLetters(pool, [deadLetter(1), deadLetter(2), deadLetter(3)])
+    await pool.query(`update millrace.dead_letter set state = 'parked' where "offset" < 3`)
+    const metrics = await scrape(watcher.metricsUrl)
+    assert.equal(valueOf(metrics, 'millrace_dlq_open', { application: 'billing' }), 1)
+    assert.equal(valueOf(metrics, 'millrace_dlq_parked', { application: 'billing' }), 2)
+    const summary = await watcher.summary()
+    assert.deepEqual([summary.deadLettersOpen, summary.deadLettersParked], [1, 2])
   })
 
   it('tell what waits in a queue, and how long the first in line has been due', async (t) => {
