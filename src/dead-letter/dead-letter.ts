@@ -64,17 +64,17 @@ export interface NewDeadLetter {
 
 /** A record has one dead letter per handler and generation. */
 const KEEP_FIRST = 'on conflict do nothing'
-/** How often a dead letter may fail in replays before it is parked, where nothing else was said. */
-export const DEFAULT_MAX_REPLAYS = 3
+
+/** Whether a replay has given the job back; one that somebody retried has failed in no replay. */
+const REPLAYED = `dead_letter.state = 'replayed' and dead_letter.max_replays is not null`
 
 /** A job that was discarded, given back and discarded again has one dead letter: it tells of the last time. */
 const TELL_LAST = `on conflict (job_id) where job_id is not null do update
   set error = excluded.error, attempts = excluded.attempts, code_version = excluded.code_version,
     fingerprint = excluded.fingerprint, fingerprint_version = excluded.fingerprint_version,
-    exported = excluded.exported, created_at = clock_timestamp(), closed_at = null,
-    replays = dead_letter.replays + (dead_letter.state = 'replayed')::int,
-    state = case when dead_letter.replays + (dead_letter.state = 'replayed')::int >= ${DEFAULT_MAX_REPLAYS} then 'parked'
-      else 'open' end`
+    exported = excluded.exported, created_at = clock_timestamp(), closed_at = null, failed_at = null, max_replays = null,
+    replays = dead_letter.replays + (${REPLAYED})::int,
+    state = case when ${REPLAYED} and dead_letter.replays + 1 >= dead_letter.max_replays then 'parked' else 'open' end`
 
 /**
  * Writes dead letters in the caller's transaction: the one that moves the position past the record, or that finishes the
@@ -148,8 +148,8 @@ async function write(
 }
 
 /**
- * Closes the open dead letters of jobs that are tried again, in the transaction that brings them back. One that is
- * discarded again opens its own again.
+ * Closes the open dead letters of jobs that somebody retries, in the transaction that brings them back. One that is discarded
+ * again opens its own again, and has failed in no more replays than before.
  */
 export async function closeDeadLettersOfJobs(
   db: Queryable,
@@ -158,7 +158,7 @@ export async function closeDeadLettersOfJobs(
   if (jobIds.length === 0) return
   await db.query(
     `/* millrace:dead-letter-close */ update millrace.dead_letter
-     set state = 'replayed', closed_at = clock_timestamp()
+     set state = 'replayed', closed_at = clock_timestamp(), max_replays = null
      where job_id = any ($1::uuid[]) and state in ('open', 'parked')`,
     [jobIds],
   )

@@ -13,7 +13,7 @@ export interface GroupFilter
   > {
   /** Default `'open'`. */
   readonly state?: NonNullable<DeadLetterFilter['state']>
-  /** `count`: the largest first; `newest`: the one that grew last. Default `'count'`. */
+  /** `count`: the largest first; `newest`: the one that one failed of last. Default `'count'`. */
   readonly sort?: 'count' | 'newest'
   /** At most this many. Default 50. Bounds 1 … 1,000. */
   readonly limit?: number
@@ -25,7 +25,7 @@ export interface DeadLetterGroup {
   readonly fingerprint: string | null
   /** How many of the state asked for. */
   readonly count: number
-  /** How many of them were set aside within the last hour. */
+  /** How many of them failed within the last hour, in a replay or when they were set aside. */
   readonly lastHour: number
   /** How many keys they have; no more than 10,000 are counted. */
   readonly keys: number
@@ -34,7 +34,9 @@ export interface DeadLetterGroup {
   readonly handlers: readonly string[]
   readonly stages: readonly DeadLetterStage[]
   readonly codeVersions: readonly string[]
+  /** When the first was set aside. */
   readonly firstSeen: Date
+  /** When one failed last, in a replay or when it was set aside. */
   readonly lastSeen: Date
   /** The newest. */
   readonly exampleId: bigint
@@ -157,7 +159,7 @@ function byCount(a: Growing, b: Growing): number {
 }
 
 function byNewest(a: Growing, b: Growing): number {
-  return a.newest > b.newest ? -1 : 1
+  return b.lastSeen.getTime() - a.lastSeen.getTime() || (a.newest > b.newest ? -1 : 1)
 }
 
 function begin(fingerprint: string): Growing {
@@ -202,6 +204,7 @@ async function readPage(
   const { rows } = await db.query<PageRow>(
     `/* millrace:dead-letter-groups */ with page as materialized (
        select id, fingerprint, application, handler, stage, key, code_version, created_at,
+         coalesce(failed_at, created_at) as failed_at,
          ($4::text is null or application = $4) and ($5::text is null or handler = $5)
          and ($6::text is null or stage = $6) and ($7::text is null or topic = $7)
          and ($8::timestamptz is null or created_at >= $8)
@@ -211,8 +214,8 @@ async function readPage(
      )
      select fingerprint, count(*)::int as walked, max(id)::text as last_id,
        count(*) filter (where fits)::int as count,
-       count(*) filter (where fits and created_at > clock_timestamp() - interval '1 hour')::int as last_hour,
-       min(created_at) filter (where fits) as first_seen, max(created_at) filter (where fits) as last_seen,
+       count(*) filter (where fits and failed_at > clock_timestamp() - interval '1 hour')::int as last_hour,
+       min(created_at) filter (where fits) as first_seen, max(failed_at) filter (where fits) as last_seen,
        max(id) filter (where fits)::text as newest,
        array_agg(distinct application) filter (where fits) as applications,
        array_agg(distinct handler) filter (where fits) as handlers,

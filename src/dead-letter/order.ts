@@ -2,6 +2,7 @@ import { noteAction, type OrderedBy } from '../control/operator-action.ts'
 import type { Core } from '../core/core.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import type { Pool } from '../postgres/pool.ts'
+import type { Queryable } from '../postgres/queryable.ts'
 import { retryConflicts } from '../postgres/retry-conflicts.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { throwNotFound } from './not-found.ts'
@@ -18,17 +19,35 @@ export interface DeadLetterOrderParts {
 /** Discarded in one transaction: enough to be quick, few enough to hold no lock for long. */
 const DISCARD_CHUNK = 5_000
 
+/** What was there when somebody looked. */
+export interface SeenSoFar {
+  /** Only lower numbers. */
+  readonly end: bigint
+  /** Only what has failed before, by the database's clock and to the microsecond, as the database writes it. */
+  readonly before: string
+}
+
+/** Where what is there now ends. What fails later has a higher number, or a later time where it keeps its number. */
+export async function seenSoFar(db: Queryable): Promise<SeenSoFar> {
+  const { rows } = await db.query<{ end: string; before: string }>(
+    `/* millrace:dead-letter-seen */ select coalesce(max(id) + 1, 0)::text as "end", statement_timestamp()::text as before
+     from millrace.dead_letter`,
+  )
+  const { end, before } = rows[0] as (typeof rows)[0]
+  return { end: BigInt(end), before }
+}
+
 /**
  * Discards what is open of a selection: it is not replayed, and not counted as open, any more. Bytes, error and history
  * stay. In transactions of 5,000 each with its own note in the audit, so what was done before an error stays done.
  * @param order.reason why: without one, nobody will know later that it was right.
- * @param order.end only those with a lower number: what came later, nobody has looked at.
+ * @param order.seen only what was there then: what has failed later, also of the same number, nobody has looked at.
  * @returns how many were discarded.
  */
 export async function discardDeadLetters(
   { core, pool, user }: DeadLetterOrderParts,
   selection: DeadLetterSelection,
-  { reason, end }: { readonly reason: string; readonly end: bigint },
+  { reason, seen }: { readonly reason: string; readonly seen: SeenSoFar },
 ): Promise<number> {
   let discarded = 0
   for (;;) {
@@ -40,7 +59,8 @@ export async function discardDeadLetters(
           `/* millrace:dead-letter-discard */ update millrace.dead_letter
            set state = 'discarded', closed_at = clock_timestamp()
            where id in (select d.id from millrace.dead_letter d where ${selectedSql(selection, pass)}
-               and d.id < ${pass(String(end))}::bigint order by d.id limit ${DISCARD_CHUNK} for update)`,
+               and d.id < ${pass(String(seen.end))}::bigint
+               and coalesce(d.failed_at, d.created_at) < ${pass(seen.before)}::timestamptz order by d.id limit ${DISCARD_CHUNK} for update)`,
           values,
         )
         const changed = rowCount ?? 0

@@ -23,7 +23,7 @@ export { countParked, parkedWords } from './parked.ts'
 export { parseCondition, type PayloadCondition } from './payload-path.ts'
 export { MOST_COUNTED, type SampleRequest, type SampleReason } from './sample.ts'
 export type { DeadLetterSearch } from './search.ts'
-export { discardDeadLetters, editDeadLetter, type DeadLetterEdit } from './order.ts'
+export { discardDeadLetters, editDeadLetter, seenSoFar, type DeadLetterEdit } from './order.ts'
 export type { DeadLetterSelection } from './selection.ts'
 export type { DeadLetterState } from './stage.ts'
 

@@ -128,13 +128,20 @@ export async function lockLetters(
   return new Set(rows.map(({ id }) => BigInt(id)))
 }
 
-/** Closes dead letters that were handled. */
-export async function closeReplayed(db: Queryable, ids: readonly bigint[]): Promise<void> {
+/**
+ * Closes dead letters that were handled, or whose jobs were given back.
+ * @param maxReplays of jobs: in how many failed replays they are parked, which shows when they are discarded again.
+ */
+export async function closeReplayed(
+  db: Queryable,
+  ids: readonly bigint[],
+  maxReplays: number | null = null,
+): Promise<void> {
   if (ids.length === 0) return
   await db.query(
     `/* millrace:replay-close */ update millrace.dead_letter
-     set state = 'replayed', closed_at = clock_timestamp() where id = any ($1::bigint[])`,
-    [plainArray(ids.map(String))],
+     set state = 'replayed', closed_at = clock_timestamp(), max_replays = $2 where id = any ($1::bigint[])`,
+    [plainArray(ids.map(String)), maxReplays],
   )
 }
 
@@ -160,7 +167,7 @@ export async function noteFailedAgain(
   const { rows } = await db.query<{ state: string }>(
     `/* millrace:replay-failed */ update millrace.dead_letter d
      set handler = f.handler, stage = f.stage, error = f.error::json, attempts = d.attempts + f.attempts,
-       replays = d.replays + 1, code_version = $6,
+       replays = d.replays + 1, failed_at = clock_timestamp(), code_version = $6,
        fingerprint = f.fingerprint, fingerprint_version = $9,
        state = case when d.replays + 1 >= $7 then 'parked' else 'open' end
      from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::int[], $8::text[])

@@ -154,6 +154,7 @@ export class LettersRun extends ReplayWork {
       await closeReplayed(
         tx,
         jobs.filter(({ jobId }) => back.has(jobId as string)).map(({ id }) => id),
+        this.replay.maxReplays,
       )
       const outcomes = letters.map((letter): ReplayOutcome => {
         if (!open.has(letter.id)) return { id: letter.id, outcome: 'skipped' }

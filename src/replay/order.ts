@@ -4,7 +4,6 @@ import type { StartPosition } from '../consumer/application.ts'
 import { knownPositions } from '../consumer/scope.ts'
 import { startOffset } from '../consumer/start-offset.ts'
 import type { Core } from '../core/core.ts'
-import { DEFAULT_MAX_REPLAYS } from '../dead-letter/dead-letter.ts'
 import { countSelected } from '../dead-letter/replayed.ts'
 import type { DeadLetterSelection } from '../dead-letter/selection.ts'
 import { isWhole, Problems } from '../errors/config.ts'
@@ -23,6 +22,9 @@ import {
   type ReplayRow,
   type ReplayState,
 } from './replay.ts'
+
+/** How often a dead letter may fail in replays before it is parked, where nothing else was said. */
+const DEFAULT_MAX_REPLAYS = 3
 
 /** What carries an order out; an operator has it all. */
 export interface ReplayOrderParts {
@@ -277,7 +279,7 @@ export async function getReplay(
 }
 
 /** The number of the next dead letter: what is below was there before. */
-export async function endOfLetters(db: Queryable): Promise<bigint> {
+async function endOfLetters(db: Queryable): Promise<bigint> {
   const { rows } = await db.query<{ end: string }>(
     '/* millrace:replay-end */ select coalesce(max(id) + 1, 0)::text as end from millrace.dead_letter',
   )

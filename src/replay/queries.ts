@@ -12,7 +12,6 @@ import {
 export {
   changeReplay,
   countReplay,
-  endOfLetters,
   getReplay,
   orderRecordsReplay,
   orderReplay,

@@ -1,5 +1,5 @@
-import { discardDeadLetters } from '../../dead-letter/queries.ts'
-import { countReplay, endOfLetters } from '../../replay/queries.ts'
+import { discardDeadLetters, seenSoFar } from '../../dead-letter/queries.ts'
+import { countReplay } from '../../replay/queries.ts'
 import type { Command } from '../command.ts'
 import { confirmMany, CONFIRM_OPTIONS } from '../confirm.ts'
 import { withOperator } from '../connect.ts'
@@ -34,11 +34,11 @@ export const dlqDiscardCommand: Command = {
       throw usage('why? --reason <text> is kept with what was discarded')
     return withOperator(context, { writes: true }, async ({ operator }) => {
       const selection = await selectionOf(args, operator.pool)
-      const end = await endOfLetters(operator.pool)
+      const seen = await seenSoFar(operator.pool)
       const count = Number(await countReplay(operator.pool, selection))
       if (!dryRun && count > 0) await confirmMany(context, count, `discard ${count} dead letters`)
       const discarded =
-        dryRun || count === 0 ? 0 : await discardDeadLetters(operator, selection, { reason, end })
+        dryRun || count === 0 ? 0 : await discardDeadLetters(operator, selection, { reason, seen })
       if (out.format === 'json') out.json({ dryRun, count, discarded })
       out.note(
         count === 0

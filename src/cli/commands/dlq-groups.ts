@@ -40,7 +40,7 @@ export const dlqGroupsCommand: Command = {
     sort: {
       type: 'string',
       value: '<order>',
-      help: 'count (default): the largest first; newest: the one that grew last',
+      help: 'count (default): the largest first; newest: the one that failed last',
     },
     ...LIST_OPTIONS,
     limit: {
@@ -53,7 +53,7 @@ export const dlqGroupsCommand: Command = {
   },
   notes: [
     'Those of one group failed at the same handler and stage, with the same error but for ids, numbers, times and quoted text.',
-    `Columns: ${COLUMNS.map(({ name }) => name).join(', ')}. 1h: set aside within the last hour. keys: counted up to ${MOST_KEYS}.`,
+    `Columns: ${COLUMNS.map(({ name }) => name).join(', ')}. 1h: failed within the last hour, also in a replay. keys: counted up to ${MOST_KEYS}.`,
   ],
   examples: ['millrace dlq groups', 'millrace dlq groups --app search --since 1h --sort newest'],
   run(context) {

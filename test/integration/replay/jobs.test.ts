@@ -3,9 +3,10 @@ import { describe, it } from 'node:test'
 import { z } from 'zod'
 import { toJob } from '../../../src/bridge/to-job.ts'
 import { application } from '../../../src/consumer/application.ts'
-import { discardDeadLetters } from '../../../src/dead-letter/order.ts'
+import { discardDeadLetters, seenSoFar } from '../../../src/dead-letter/order.ts'
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { job } from '../../../src/jobs/job.ts'
+import { retryJobs } from '../../../src/jobs/retry.ts'
 import { changeReplay, getReplay } from '../../../src/replay/order.ts'
 import { settled } from '../../support/millrace.ts'
 import { bed, counted, counts } from '../../support/replay.ts'
@@ -52,11 +53,80 @@ describe('a replay of discarded jobs', () => {
     ])
     assert.equal((await replay()).total, 0n)
     assert.equal((await replay({ selection: { application: 'app', parked: true } })).total, 1n)
-    await discardDeadLetters(
-      operator,
-      { application: 'app', parked: true },
-      { reason: 'two', end: 1_000n },
+    await settled(millrace)
+    const parked = { application: 'app', parked: true }
+    const seen = await seenSoFar(pool)
+    assert.equal(await discardDeadLetters(operator, parked, { reason: 'two', seen }), 1)
+  })
+
+  it('parks jobs as often as it says, and counts nothing that somebody retried', async (t) => {
+    const count = job('count', {
+      args: z.object({ n: z.int() }),
+      handle: () => {
+        throw permanent('no')
+      },
+    })
+    const { operator, replay, pool, millrace } = await bed(
+      t,
+      1,
+      () => false,
+      () =>
+        application('app', { floodBrake: false }).on(
+          counted,
+          toJob(count, ({ data }) => data),
+        ),
     )
+    const letter = async (): Promise<unknown> => {
+      await settled(millrace)
+      const { rows } = await pool.query('select state, replays from millrace.dead_letter')
+      return rows[0]
+    }
+    const retry = async (): Promise<void> => {
+      const { rows } = await pool.query<{ job_id: string }>(
+        'select job_id from millrace.dead_letter',
+      )
+      const { changed } = await retryJobs(
+        operator,
+        rows.map(({ job_id: id }) => id),
+      )
+      assert.equal(changed.length, 1)
+    }
+    for (let round = 0; round < 4; round += 1) {
+      await retry()
+      assert.deepEqual(await letter(), { state: 'open', replays: 0 })
+    }
+    await replay({ maxReplays: 5 })
+    assert.deepEqual(await letter(), { state: 'open', replays: 1 })
+    await retry()
+    assert.deepEqual(await letter(), { state: 'open', replays: 1 })
+    await replay({ maxReplays: 2 })
+    assert.deepEqual(await letter(), { state: 'parked', replays: 2 })
+  })
+
+  it('is no reason to discard what was discarded again since somebody looked', async (t) => {
+    const count = job('count', {
+      args: z.object({ n: z.int() }),
+      handle: () => {
+        throw permanent('no')
+      },
+    })
+    const { operator, replay, pool, millrace, open } = await bed(
+      t,
+      3,
+      () => false,
+      () =>
+        application('app', { floodBrake: false }).on(
+          counted,
+          toJob(count, ({ data }) => data),
+        ),
+    )
+    const seen = await seenSoFar(pool)
+    await replay({ selection: { application: 'app', ids: [1n] } })
+    await settled(millrace)
+    assert.equal(await open(), 3)
+    const order = { reason: 'tests', seen }
+    assert.equal(await discardDeadLetters(operator, { application: 'app' }, order), 2)
+    assert.equal(await open(), 1)
   })
 
   it('waits behind a canary of jobs, for how they go is seen in their queue', async (t) => {

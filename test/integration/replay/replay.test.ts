@@ -5,10 +5,16 @@ import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { toJob } from '../../../src/bridge/to-job.ts'
 import { application, type Application } from '../../../src/consumer/application.ts'
+import { writeDeadLetters } from '../../../src/dead-letter/dead-letter.ts'
 import { editDeadLetter } from '../../../src/dead-letter/order.ts'
-import { getDeadLetter, listDeadLetters } from '../../../src/dead-letter/queries.ts'
+import {
+  getDeadLetter,
+  listDeadLetterGroups,
+  listDeadLetters,
+} from '../../../src/dead-letter/queries.ts'
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
+import { deadLetter } from '../../support/dead-letters.ts'
 import { job } from '../../../src/jobs/job.ts'
 import { changeReplay, getReplay, orderReplay } from '../../../src/replay/order.ts'
 import type { NewRecord } from '../../../src/log/port.ts'
@@ -64,6 +70,31 @@ describe('a replay', () => {
     assert.equal(left?.attempts, 2)
     assert.equal((await replay({ maxReplays: 2 })).parked, 1n)
     assert.equal(await open(), 0)
+  })
+
+  it('that fails is when its group failed last', async (t) => {
+    const { replay, pool } = await bed(t, 5, (n) => n === 4)
+    await writeDeadLetters(pool, [deadLetter(1)])
+    await pool.query(
+      `update millrace.dead_letter set created_at = created_at - interval '1 hour' * case application when 'app' then 3 else 2 end`,
+    )
+    const groups = async (): Promise<unknown> => {
+      const { items } = await listDeadLetterGroups(pool, { sort: 'newest' })
+      return items.map(({ applications, lastHour, firstSeen, lastSeen }) => [
+        applications[0],
+        lastHour,
+        Math.round((lastSeen.getTime() - firstSeen.getTime()) / 3_600_000),
+      ])
+    }
+    assert.deepEqual(await groups(), [
+      ['billing', 0, 0],
+      ['app', 0, 0],
+    ])
+    assert.equal((await replay()).failed, 1n)
+    assert.deepEqual(await groups(), [
+      ['app', 1, 3],
+      ['billing', 0, 0],
+    ])
   })
 
   it('tries for real in a dry run, says who would pass and why the others not, and writes nothing', async (t) => {
