@@ -233,6 +233,26 @@ export async function getDeadLetter(db: Queryable, id: bigint): Promise<DeadLett
   }
 }
 
+/**
+ * Whose each of these dead letters is, in their order; null: of a job that no application made.
+ * @throws E_DLQ_NOT_FOUND naming the first that is not there.
+ */
+export async function applicationsOf(
+  db: Queryable,
+  ids: readonly bigint[],
+): Promise<(string | null)[]> {
+  const { rows } = await db.query<{ id: string; application: string | null }>(
+    `/* millrace:dead-letter-applications */ select id::text, application from millrace.dead_letter
+     where id = any ($1::bigint[])`,
+    [ids.map(String)],
+  )
+  const found = new Map(rows.map(({ id, application }) => [id, application]))
+  return ids.map((id) => {
+    const application = found.get(String(id))
+    return application === undefined ? throwNotFound(id) : application
+  })
+}
+
 function summary(row: SummaryRow): DeadLetterSummary {
   return {
     id: BigInt(row.id),

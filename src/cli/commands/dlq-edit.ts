@@ -86,22 +86,59 @@ async function newValue({ args, cwd, stdin }: CommandContext): Promise<Uint8Arra
   })
 }
 
+/** Written out as it is; TypeScript does not know it yet. */
+const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown }
+
 type Change = readonly [sign: '+' | '-' | ' ', line: string]
 
-/** What changes, line by line; JSON is compared as it is indented. */
+/**
+ * What changes, line by line; JSON is compared as it is indented, its numbers as they are written. A change that shows in no
+ * such line, as that of a name that is there twice, is shown in the text as it stands, and else by its place in the bytes.
+ */
 function changed(before: Uint8Array | null, after: Uint8Array): Change[] {
-  const lines = (bytes: Uint8Array | null): string[] => {
-    const text = bytesToText(bytes, Number.MAX_SAFE_INTEGER)
-    try {
-      return JSON.stringify(JSON.parse(text), null, 2).split('\n')
-    } catch {
-      return text.split('\n')
-    }
+  const texts = [before, after].map((bytes) => bytesToText(bytes, Number.MAX_SAFE_INTEGER))
+  const [old = '', changedTo = ''] = texts
+  for (const linesOf of [indented, raw]) {
+    const changes = compared(linesOf(old), linesOf(changedTo))
+    if (changes.some(([sign]) => sign !== ' ')) return changes
   }
-  return diff(lines(after), lines(before)).map(
+  if (before === null || Buffer.compare(before, after) === 0)
+    return compared(indented(old), indented(old))
+  const place = before.findIndex((byte, at) => byte !== after[at])
+  const from = place < 0 ? before.length : place
+  const shown = (bytes: Uint8Array): string =>
+    `from byte ${from}: ${Buffer.from(bytes.subarray(from, from + 32)).toString('hex') || 'nothing'}`
+  return [
+    ['-', shown(before)],
+    ['+', shown(after)],
+  ]
+}
+
+function compared(before: readonly string[], after: readonly string[]): Change[] {
+  return diff(after, before).map(
     ([operation, line]): Change => [
       operation === 0 ? ' ' : operation === 1 ? '+' : '-',
       String(line),
     ],
   )
+}
+
+function raw(text: string): string[] {
+  return text.split('\n')
+}
+
+/** JSON with a line per value, what is none as it is. */
+function indented(text: string): string[] {
+  try {
+    return JSON.stringify(JSON.parse(text, asWritten), null, 2).split('\n')
+  } catch {
+    return raw(text)
+  }
+}
+
+/** No number is rounded on its way to the terminal. */
+function asWritten(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  return typeof value === 'number' && context?.source !== undefined
+    ? rawJSON(context.source)
+    : value
 }

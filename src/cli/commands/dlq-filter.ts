@@ -1,4 +1,9 @@
-import { countParked, parkedWords, type DeadLetterFilter } from '../../dead-letter/queries.ts'
+import {
+  countParked,
+  parkedWords,
+  type DeadLetterFilter,
+  type DeadLetterState,
+} from '../../dead-letter/queries.ts'
 import { usage } from '../errors.ts'
 import { TIME_OPTIONS, type Arguments, type OptionSet } from '../options.ts'
 
@@ -14,6 +19,38 @@ export const GROUP_OPTION: OptionSet = {
   },
 }
 
+const STAGES = ['decode', 'validate', 'prepare', 'apply', 'job'] as const
+const STATES = ['open', 'replayed', 'discarded', 'parked'] as const
+
+/** `--state`, of one state. */
+export const STATE_OPTION: OptionSet = {
+  state: {
+    type: 'string',
+    value: '<state>',
+    help: `open (default), ${STATES.slice(1).join(', ')}`,
+  },
+}
+
+/** `--state`, of one state or all. */
+export const STATE_OR_ALL_OPTION: OptionSet = {
+  state: {
+    type: 'string',
+    value: '<state>',
+    help: `open (default), ${STATES.slice(1).join(', ')}, all`,
+  },
+}
+
+/** What {@link STATE_OPTION} said. */
+export function stateOf(args: Arguments): DeadLetterState {
+  return args.word('state', STATES) ?? 'open'
+}
+
+/** What {@link STATE_OR_ALL_OPTION} said; undefined: all. */
+export function stateOrAllOf(args: Arguments): DeadLetterState | undefined {
+  const state = args.word('state', [...STATES, 'all']) ?? 'open'
+  return state === 'all' ? undefined : state
+}
+
 /** By what dead letters are chosen, but for their group. */
 export const SCOPE_OPTIONS: OptionSet = {
   app: { type: 'string', value: '<name>', help: 'only of this application' },
@@ -21,7 +58,7 @@ export const SCOPE_OPTIONS: OptionSet = {
   stage: {
     type: 'string',
     value: '<stage>',
-    help: 'only from here: decode, validate, prepare, apply, job',
+    help: `only from here: ${STAGES.join(', ')}`,
   },
   topic: { type: 'string', value: '<topic>', help: 'only records of this topic' },
   ...TIME_OPTIONS,
@@ -34,7 +71,7 @@ export function scopeOf(
   return given({
     application: args.text('app'),
     handler: args.text('handler'),
-    stage: args.word('stage', ['decode', 'validate', 'prepare', 'apply', 'job']),
+    stage: args.word('stage', STAGES),
     topic: args.text('topic'),
     since: args.time('since'),
     until: args.time('until'),

@@ -6,7 +6,15 @@ import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, LIST_OPTIONS } from '../options.ts'
 import type { Column } from '../table.ts'
 import { shownTime } from '../times.ts'
-import { given, NO_GROUP, nothingOpen, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
+import {
+  given,
+  NO_GROUP,
+  nothingOpen,
+  SCOPE_OPTIONS,
+  scopeOf,
+  STATE_OPTION,
+  stateOf,
+} from './dlq-filter.ts'
 
 const COLUMNS: readonly Column<DeadLetterGroup>[] = [
   { name: 'group', of: ({ fingerprint }) => fingerprint ?? NO_GROUP },
@@ -32,11 +40,7 @@ export const dlqGroupsCommand: Command = {
   summary: 'dead letters by what caused them',
   options: {
     ...SCOPE_OPTIONS,
-    state: {
-      type: 'string',
-      value: '<state>',
-      help: 'open (default), replayed, discarded, parked',
-    },
+    ...STATE_OPTION,
     sort: {
       type: 'string',
       value: '<order>',
@@ -61,7 +65,7 @@ export const dlqGroupsCommand: Command = {
     const columns = chooseColumns(args, COLUMNS)
     const scope = scopeOf(args)
     const limit = args.whole('limit', 1, 1_000) ?? 50
-    const state = args.word('state', ['open', 'replayed', 'discarded', 'parked'])
+    const state = stateOf(args)
     const filter = given({ ...scope, state, limit, sort: args.word('sort', ['count', 'newest']) })
     return withOperator(context, {}, async ({ operator }) => {
       const { items, groups, letters } = await listDeadLetterGroups(operator.pool, filter)
@@ -70,11 +74,11 @@ export const dlqGroupsCommand: Command = {
         return EXIT.ok
       }
       const otherwise =
-        Object.keys(scope).length > 0 || state !== undefined
+        Object.keys(scope).length > 0 || state !== 'open'
           ? 'no dead letters that fit. Fewer conditions, or another --state, show more.'
           : 'no dead letters. Records and jobs that fail for good are set aside here, and grouped by what caused it.'
       const empty =
-        items.length === 0 && (state ?? 'open') === 'open'
+        items.length === 0 && state === 'open'
           ? await nothingOpen(operator.pool, scope, { command: 'dlq groups', otherwise })
           : otherwise
       await out.list(columns, { items, more: null }, (item) => item, empty)

@@ -19,6 +19,8 @@ import {
   nothingOpen,
   SCOPE_OPTIONS,
   scopeOf,
+  STATE_OR_ALL_OPTION,
+  stateOrAllOf,
 } from './dlq-filter.ts'
 
 /** Of every list of dead letters. */
@@ -45,11 +47,7 @@ export const dlqListCommand: Command = {
   options: {
     ...GROUP_OPTION,
     ...SCOPE_OPTIONS,
-    state: {
-      type: 'string',
-      value: '<state>',
-      help: 'open (default), replayed, discarded, parked, all',
-    },
+    ...STATE_OR_ALL_OPTION,
     ...PAGE_OPTIONS,
     ...DATABASE_OPTIONS,
   },
@@ -86,12 +84,11 @@ export const dlqListCommand: Command = {
 }
 
 function filterOf(args: Arguments): DeadLetterFilter {
-  const state = args.word('state', ['open', 'replayed', 'discarded', 'parked', 'all']) ?? 'open'
   const group = args.text('group')
   return given({
     ...scopeOf(args),
     fingerprint: group === undefined ? undefined : groupOf(group),
-    state: state === 'all' ? undefined : state,
+    state: stateOrAllOf(args),
     before: deadLetterId(args.text('before')),
   })
 }

@@ -7,7 +7,7 @@ import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
 import { formatFacts, type Fact } from '../sections.ts'
 import { formatTable, type Column } from '../table.ts'
 import { shownTime } from '../times.ts'
-import { GROUP_OPTION, groupOf, NO_GROUP } from './dlq-filter.ts'
+import { GROUP_OPTION, groupOf, NO_GROUP, STATE_OPTION, stateOf } from './dlq-filter.ts'
 import { originOf } from './dlq-list.ts'
 
 const COLUMNS: readonly Column<GroupSample['samples'][number]>[] = [
@@ -26,11 +26,7 @@ export const dlqSampleCommand: Command = {
   summary: 'samples of a group, and what its dead letters have in common',
   options: {
     ...GROUP_OPTION,
-    state: {
-      type: 'string',
-      value: '<state>',
-      help: 'open (default), replayed, discarded, parked',
-    },
+    ...STATE_OPTION,
     ...JSON_OPTION,
     ...DATABASE_OPTIONS,
   },
@@ -45,7 +41,7 @@ export const dlqSampleCommand: Command = {
     if (named === undefined)
       throw usage('which group? --group <fingerprint>', 'millrace dlq groups')
     const fingerprint = groupOf(named)
-    const state = args.word('state', ['open', 'replayed', 'discarded', 'parked']) ?? 'open'
+    const state = stateOf(args)
     return withOperator(context, {}, async ({ operator }) => {
       const { random } = operator.core
       const sample = await sampleDeadLetters(operator.pool, { fingerprint, state, random })

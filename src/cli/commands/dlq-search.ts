@@ -6,7 +6,16 @@ import { withOperator } from '../connect.ts'
 import { usage } from '../errors.ts'
 import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, PAGE_OPTIONS } from '../options.ts'
-import { deadLetterId, given, GROUP_OPTION, groupOf, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
+import {
+  deadLetterId,
+  given,
+  GROUP_OPTION,
+  groupOf,
+  SCOPE_OPTIONS,
+  scopeOf,
+  STATE_OR_ALL_OPTION,
+  stateOrAllOf,
+} from './dlq-filter.ts'
 import { DEAD_LETTER_COLUMNS } from './dlq-list.ts'
 
 /** `millrace dlq search` */
@@ -30,11 +39,7 @@ export const dlqSearchCommand: Command = {
     },
     ...GROUP_OPTION,
     ...SCOPE_OPTIONS,
-    state: {
-      type: 'string',
-      value: '<state>',
-      help: 'open (default), replayed, discarded, parked, all',
-    },
+    ...STATE_OR_ALL_OPTION,
     ...PAGE_OPTIONS,
     ...DATABASE_OPTIONS,
   },
@@ -49,7 +54,6 @@ export const dlqSearchCommand: Command = {
   run(context) {
     const { args, out } = context
     const columns = chooseColumns(args, DEAD_LETTER_COLUMNS)
-    const state = args.word('state', ['open', 'replayed', 'discarded', 'parked', 'all']) ?? 'open'
     const group = args.text('group')
     const where = args.text('where')
     const text = args.text('text')
@@ -61,7 +65,7 @@ export const dlqSearchCommand: Command = {
       text,
       look: args.whole('look', 1, 10_000_000),
       fingerprint: group === undefined ? undefined : groupOf(group),
-      state: state === 'all' ? undefined : state,
+      state: stateOrAllOf(args),
       before: deadLetterId(args.text('before')),
       limit: args.whole('limit', 1, 1_000) ?? 50,
     })

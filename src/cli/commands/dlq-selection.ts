@@ -1,23 +1,16 @@
-import { getDeadLetter, type DeadLetterSelection } from '../../dead-letter/queries.ts'
+import { applicationsOf, type DeadLetterSelection } from '../../dead-letter/queries.ts'
 import { usage } from '../errors.ts'
-import { TIME_OPTIONS, type Arguments, type OptionSet } from '../options.ts'
-import { deadLetterId, groupOf } from './dlq-filter.ts'
+import type { Arguments, OptionSet } from '../options.ts'
+import { deadLetterId, given, groupOf, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
 
 /** What every command understands that works on many dead letters. */
 export const SELECTION_OPTIONS: OptionSet = {
+  ...SCOPE_OPTIONS,
   app: { type: 'string', value: '<name>', help: 'of this application (needed without numbers)' },
   from: { type: 'string', value: '<number>', help: 'from this dead letter on' },
   group: { type: 'string', value: '<fingerprint>', help: 'of one cause: see dlq groups' },
-  handler: { type: 'string', value: '<name>', help: 'only of this handler' },
-  stage: {
-    type: 'string',
-    value: '<stage>',
-    help: 'only from here: decode, validate, prepare, apply, job',
-  },
-  topic: { type: 'string', value: '<topic>', help: 'only records of this topic' },
   partition: { type: 'string', value: '<n>', help: 'only records of this partition' },
   parked: { type: 'boolean', help: 'also those that are parked' },
-  ...TIME_OPTIONS,
 }
 
 /**
@@ -26,36 +19,34 @@ export const SELECTION_OPTIONS: OptionSet = {
  */
 export async function selectionOf(
   args: Arguments,
-  db: Parameters<typeof getDeadLetter>[0],
+  db: Parameters<typeof applicationsOf>[0],
 ): Promise<DeadLetterSelection> {
   const ids = args.positionals.map((text) => deadLetterId(text) as bigint)
-  const app = args.text('app')
+  const { application: app, ...scope } = scopeOf(args)
   if (app === undefined && ids.length === 0)
     throw usage('which dead letters? --app <name>, or their numbers', 'millrace dlq groups')
-  let application: string | null = app ?? null
-  if (app === undefined) {
-    application = (await getDeadLetter(db, ids[0] as bigint)).application
-    for (const id of ids.slice(1)) {
-      const other = (await getDeadLetter(db, id)).application
-      if (other !== application)
-        throw usage(
-          `dead letters ${String(ids[0])} and ${id} are of different applications, ${application ?? 'none'} and ${other ?? 'none'}: one at a time`,
-        )
-    }
-  }
   const group = args.text('group')
-  const found = {
-    ids: ids.length === 0 ? undefined : ids,
-    from: deadLetterId(args.text('from')),
-    fingerprint: group === undefined ? undefined : groupOf(group),
-    handler: args.text('handler'),
-    stage: args.word('stage', ['decode', 'validate', 'prepare', 'apply', 'job']),
-    topic: args.text('topic'),
-    partition: args.whole('partition', 0, 1_000_000),
-    since: args.time('since'),
-    until: args.time('until'),
-    parked: args.flag('parked') ? true : undefined,
+  return {
+    ...given({
+      ...scope,
+      ids: ids.length === 0 ? undefined : ids,
+      from: deadLetterId(args.text('from')),
+      fingerprint: group === undefined ? undefined : groupOf(group),
+      partition: args.whole('partition', 0, 1_000_000),
+      parked: args.flag('parked') ? true : undefined,
+    }),
+    application: app ?? (await applicationOfAll(db, ids)),
   }
-  const given = Object.entries(found).filter(([, value]) => value !== undefined)
-  return { application, ...(Object.fromEntries(given) as Omit<DeadLetterSelection, 'application'>) }
+}
+
+async function applicationOfAll(
+  db: Parameters<typeof applicationsOf>[0],
+  ids: readonly bigint[],
+): Promise<string | null> {
+  const [first = null, ...others] = await applicationsOf(db, ids)
+  const differs = others.findIndex((one) => one !== first)
+  if (differs < 0) return first
+  throw usage(
+    `dead letters ${String(ids[0])} and ${String(ids[differs + 1])} are of different applications, ${first ?? 'none'} and ${others[differs] ?? 'none'}: one at a time`,
+  )
 }

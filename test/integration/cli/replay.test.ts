@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
+import type pg from 'pg'
 import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { application } from '../../../src/consumer/application.ts'
@@ -21,7 +24,7 @@ async function mended(
   t: TestContext,
   count: number,
   bad: (n: number) => boolean = () => false,
-): Promise<Cli & { done: () => Promise<number> }> {
+): Promise<Cli & { pool: pg.Pool; done: () => Promise<number> }> {
   const { url, pool } = await testDatabase(t)
   await pool.query('create table done (n int)')
   let isMended = false
@@ -42,6 +45,7 @@ async function mended(
   const cli = await cliIn(t, url)
   return {
     ...cli,
+    pool,
     done: async () => {
       const { rows } = await pool.query<{ n: number }>('select count(*)::int as n from done')
       return rows[0]?.n ?? 0
@@ -155,5 +159,33 @@ describe('millrace dlq edit', () => {
       ['{"n":0}', 1, 'replayed'],
     )
     assert.equal((await cli.run(['dlq', 'edit', id])).code, 2)
+  })
+
+  it('shows every change, also one that no number of JavaScript can hold or that is no line of JSON', async (t) => {
+    const cli = await mended(t, 1, (n) => n === 0)
+    const change = async (value: string | Buffer, other: string): Promise<string> => {
+      await cli.pool.query('update millrace.dead_letter set value = $1', [Buffer.from(value)])
+      const { stdout } = await cli.run(['dlq', 'edit', '1', '--value', other, '--dry-run'])
+      return stdout
+    }
+    const lossless = await change('{"n":9007199254740993,"m":1}', '{"n":9007199254740992,"m":1}')
+    assert.deepEqual(lossless.split('\n').toSorted(), [
+      '',
+      '    "m": 1',
+      '  {',
+      '  }',
+      '+   "n": 9007199254740992,',
+      '-   "n": 9007199254740993,',
+    ])
+    const twice = await change('{"n":1,"n":2}', '{"n":2}')
+    assert.deepEqual(twice.split('\n').toSorted(), ['', '+ {"n":2}', '- {"n":1,"n":2}'])
+    const noText = Buffer.alloc(40, 0xff)
+    noText[39] = 0
+    await cli.pool.query('update millrace.dead_letter set value = $1', [noText])
+    const file = await cli.run(['dlq', 'edit', '1', '--file', 'v', '--dry-run'])
+    assert.equal(file.code, 5)
+    await writeFile(join(cli.folder, 'v'), Buffer.alloc(40, 0xff))
+    const { stdout } = await cli.run(['dlq', 'edit', '1', '--file', 'v', '--dry-run'])
+    assert.equal(stdout, '- from byte 39: 00\n+ from byte 39: ff\n')
   })
 })
