@@ -28,7 +28,10 @@ const LOCK = 1_297_219_582
 /** A log that does not answer must not keep a transaction open for long. */
 const TRANSACTION_MS = 60_000
 
-/** From now on the application's dead letters are to be copied, or no more. Those that are there stay as they are. */
+/**
+ * From now on the application's dead letters are to be copied, or no more: until a process that copies them says otherwise.
+ * Those that are there stay as they are.
+ */
 export async function setExport(pool: Queryable, application: string, on: boolean): Promise<void> {
   await pool.query(
     on
@@ -45,6 +48,8 @@ export async function setExport(pool: Queryable, application: string, on: boolea
  * The copy and its mark are one transaction where the log is in the database: each once. Elsewhere the mark comes after the
  * copy: killed in between, a batch is copied again, under the same `millrace_dead-letter`. What the log does not take, and
  * never will, is marked as failed and said in the log lines, and the others go on.
+ *
+ * As long as it runs, dead letters are to be copied, whatever a process that started later without the option has said.
  */
 export class DeadLetterExporter {
   readonly #options: ExporterOptions
@@ -102,6 +107,8 @@ export class DeadLetterExporter {
     const { pool, log, application } = this.#options
     this.#tried = []
     if (!(await this.#isMine(tx))) return 0
+    // A process of another version may have started since, and said no: in a deploy, whoever copies goes on.
+    await setExport(tx, application, true)
     this.#tried = await findDue(tx, application, this.#batch)
     if (this.#tried.length === 0) return 0
     const letters = await readLetters(tx, this.#tried)

@@ -168,9 +168,25 @@ describe('dead letters that are exported', () => {
       const record = records.find((one) => header(one, 'source_offset') === String(10 + n))
       assert.deepEqual(record?.value, value === null ? null : Buffer.from(value))
     }
+  })
+
+  it('are those of applications for which some process copies, also when another one says no', async (t) => {
+    const { pool } = await testDatabase(t)
+    const log = tableLogOn(t, pool)
+    await log.createTopic('billing.dead', { partitions: 1 })
+    await setExport(pool, 'billing', true)
     await setExport(pool, 'billing', false)
-    await writeDeadLetters(pool, [deadLetter(6_000)])
-    assert.equal((await states(pool))['none'], 3)
+    await writeDeadLetters(pool, [deadLetter(1)])
+    assert.deepEqual(await states(pool), { none: 1 })
+    exporters(t, pool, log, 2)
+    const on = async (): Promise<boolean> =>
+      (await pool.query('select from millrace.dead_letter_export')).rowCount === 1
+    await eventually(on)
+    // The old version of a deploy starts again, after a crash.
+    await setExport(pool, 'billing', false)
+    await eventually(on)
+    await writeDeadLetters(pool, [deadLetter(2)])
+    await eventually(async () => (await states(pool))['done'] === 1)
   })
 
   it('wait while the log is away, and are none the fewer when a copy is cut short', async (t) => {
