@@ -342,6 +342,7 @@ table millrace.outbox_shard
   accepted text
   accepted_behind bigint
   retired boolean not null default false
+  layout smallint
   constraint outbox_shard_pkey PRIMARY KEY (shard)
   CREATE UNIQUE INDEX outbox_shard_pkey ON millrace.outbox_shard USING btree (shard)
 
@@ -801,6 +802,21 @@ begin
       and k.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
   ) l on l.classid::bigint = 1297285120 + s.shard
   group by s.shard;
+end $function$;
+
+CREATE OR REPLACE FUNCTION millrace.outbox_make_shards(seen bigint, count integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  first_shard bigint := seen / 64 + seen % 64;
+begin
+  perform pg_advisory_xact_lock(1297219583, 3);
+  if pg_sequence_last_value('millrace.outbox_layout') = seen then
+    insert into millrace.outbox_shard (shard, layout)
+    select i, first_shard from generate_series(first_shard, first_shard + count - 1) i
+    on conflict (shard) do update set layout = excluded.layout;
+  end if;
 end $function$;
 
 CREATE OR REPLACE FUNCTION millrace.outbox_set_layout(seen bigint, wanted bigint)

@@ -151,11 +151,10 @@ export class Relay {
   }
 
   /** Takes free shards up to a fair share, and gives back what is above it. */
-  async #share(owner: string, { layout, relays, shards }: Shards): Promise<void> {
+  async #share(owner: string, { relays, shards }: Shards): Promise<void> {
     const { core, pool, leaseMs } = this.#options
-    const old = shards.filter(({ shard }) => shard < layout.first)
-    // What comes after a change of the shards waits for all that came before it.
-    const open = old.length > 0 ? old : shards
+    // What comes after a change of the shards waits for all that came before it; there may be several changes.
+    const open = shards.filter(({ layout }) => layout === shards[0]?.layout)
     const share = Math.ceil(open.length / Math.max(1, relays))
     for (const relay of [...this.#relays.values()].slice(share)) this.#end(relay, true)
     const free = open.filter(

@@ -9,6 +9,8 @@ export interface Layout {
 /** A shard as its row says. */
 export interface Shard {
   readonly shard: number
+  /** First shard of the layout that it belongs to; its own number where that is not known. */
+  readonly layout: number
   /** The process that relays it; null: nobody, or one that is silent. */
   readonly owner: string | null
   /** Grows with every owner. */
@@ -41,6 +43,7 @@ export interface Shards {
 
 interface ShardRow extends Record<string, unknown> {
   readonly shard: number
+  readonly layout: number
   readonly owner: string | null
   readonly epoch: string
   readonly relayed: string | null
@@ -51,7 +54,7 @@ interface ShardRow extends Record<string, unknown> {
   readonly accepted_behind: string | null
 }
 
-const COLUMNS = `s.shard::integer, s.epoch::text, s.relayed::text, encode(s.relayed_hash, 'hex') as relayed_hash,
+const COLUMNS = `s.shard::integer, coalesce(s.layout, s.shard)::integer as layout, s.epoch::text, s.relayed::text, encode(s.relayed_hash, 'hex') as relayed_hash,
   s.waiting, s.halted, s.accepted, s.accepted_behind::text`
 /** An owner whose time is up, or whose process is dead, owns nothing. */
 const OWNED = `s.owner is not null and s.expires_at > clock_timestamp()
@@ -88,9 +91,8 @@ export async function setShardCount(db: Queryable, count: number): Promise<void>
     const first = Math.floor(layout / 64) + (layout % 64)
     // The rows first, for the layout is seen at once, by everybody.
     await db.query(
-      `/* millrace:outbox-shards-make */ insert into millrace.outbox_shard (shard)
-       select generate_series($1::integer, $1::integer + $2::integer - 1) on conflict do nothing`,
-      [first, count],
+      `/* millrace:outbox-shards-make */ select millrace.outbox_make_shards($1::bigint, $2)`,
+      [layout, count],
     )
     await db.query(
       `/* millrace:outbox-layout-set */ select millrace.outbox_set_layout($1::bigint, $2::bigint)`,
@@ -244,6 +246,7 @@ export async function shardsWithRecords(
 function toShard(row: ShardRow): Shard {
   return {
     shard: row.shard,
+    layout: row.layout,
     owner: row.owner,
     epoch: Number(row.epoch),
     relayed: row.relayed === null ? null : BigInt(row.relayed),

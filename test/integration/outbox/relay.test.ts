@@ -374,6 +374,50 @@ describe('the relay', () => {
       )
     }
   })
+
+  it('keeps the order when the number of shards is changed twice over a backlog', async (t) => {
+    const { brokers, url, pool, topic, itemSold } = await bed(t)
+    const first = await onKafka(t, brokers, {
+      database: url,
+      topics: { [topic]: { partitions: 1 } },
+      relay: false,
+      ...QUIET,
+    })
+    const keys = Array.from({ length: 20 }, (_, k) => `key-${k}`)
+    const publish = (n: number): Promise<string[]> =>
+      first.millrace.transaction((tx) =>
+        tx.publishMany(
+          itemSold,
+          keys.map((key) => ({ n, key })),
+        ),
+      )
+    // Holds back one shard of the first layout.
+    const client = await pool.connect()
+    cleanup(t, async () => Promise.resolve(client.release(true)))
+    await client.query('begin')
+    await first.millrace.publish(itemSold, { n: 1, key: 'key-0' }, { tx: client })
+    await publish(2)
+    await onKafka(t, brokers, { database: url, outboxShards: 8, relay: false, ...QUIET })
+    await publish(3)
+    await onKafka(t, brokers, { database: url, outboxShards: 3, relay: false, ...QUIET })
+    await publish(4)
+    const relay = await onKafka(t, brokers, { database: url, ...QUIET })
+    await eventually(async () => {
+      const { rows } = await pool.query<{ n: number }>(
+        'select count(*)::integer as n from millrace.outbox_shard where shard < 4 and retired',
+      )
+      return rows[0]?.n === 3
+    })
+    await client.query('commit')
+    await relayed(relay.millrace)
+    const records = await readCommitted(brokers, topic)
+    for (const key of keys) {
+      assert.deepEqual(
+        numbers(records.filter((record) => record.key === key)),
+        key === 'key-0' ? [1, 2, 3, 4] : [2, 3, 4],
+      )
+    }
+  })
 })
 
 async function ownersOf(pool: pg.Pool): Promise<Record<string, number>> {
