@@ -5,7 +5,6 @@ import type { RelayLog } from '../log/relay-port.ts'
 import type { Listener } from '../postgres/listener.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Heartbeat } from '../process/heartbeat.ts'
-import { outboxIdentity, type OutboxIdentity } from './identity.ts'
 import { prune } from './prune.ts'
 import { ShardRelay } from './shard-relay.ts'
 import {
@@ -62,11 +61,12 @@ export class Relay {
   readonly #relays = new Map<number, ShardRelay>()
   /** Those that are on their way out, by shard. */
   readonly #ending = new Map<number, Promise<void>>()
-  #identity: OutboxIdentity | undefined
   #first = 0
   /** By the monotonic clock: until when our shards are ours. */
   #heldUntilMs = Number.NEGATIVE_INFINITY
   #pruned = 0
+  /** Whether wake-ups arrived when we looked last. */
+  #heard = false
   #off: (() => void)[] = []
 
   /** @throws E_CONFIG_INVALID */
@@ -88,13 +88,19 @@ export class Relay {
       clock,
       intervalMs: Math.floor(leaseMs / 5),
       turn: () => this.#lease(),
-      onError: (error) => logger.warn({ error }, 'shards of the outbox could not be asked for'),
+      onError: (error) => {
+        logger.warn({ error }, 'shards of the outbox could not be asked for')
+        this.#doubt()
+      },
     })
     this.#polls = createLoop({
       clock,
       intervalMs: pollMs,
       turn: () => this.#poll(),
-      onError: (error) => logger.debug({ error }, 'the outbox could not be looked at'),
+      onError: (error) => {
+        logger.debug({ error }, 'the outbox could not be looked at')
+        this.#doubt()
+      },
     })
     this.#prunes = createLoop({
       clock,
@@ -105,8 +111,11 @@ export class Relay {
   }
 
   start(): void {
-    const { heartbeat, listener } = this.#options
+    const { pool, heartbeat, listener } = this.#options
+    const onBroken = (): void => this.#doubt()
+    pool.on('error', onBroken)
     this.#off = [
+      () => pool.off('error', onBroken),
       // All that we held is somebody else's by now.
       heartbeat.onLapse(() => {
         this.#heldUntilMs = Number.NEGATIVE_INFINITY
@@ -133,7 +142,6 @@ export class Relay {
   async #lease(): Promise<undefined> {
     const { core, pool, heartbeat, leaseMs } = this.#options
     if (!heartbeat.alive) return
-    this.#identity ??= await outboxIdentity(pool, core)
     const askedMs = core.clock.monotonicMs()
     const owner = heartbeat.id
     const held = [...this.#relays.values()].map((relay) => relay.held)
@@ -174,7 +182,6 @@ export class Relay {
       core,
       pool,
       log,
-      identity: this.#identity as OutboxIdentity,
       held: { shard, epoch },
       mayRelay: () =>
         core.clock.monotonicMs() < this.#heldUntilMs &&
@@ -203,9 +210,15 @@ export class Relay {
     this.#ending.set(shard, ended)
   }
 
+  /** After a connection broke: who answers now may be a replica that lagged when it took the database's place. */
+  #doubt(): void {
+    for (const relay of this.#relays.values()) relay.doubt()
+  }
+
   #wake(text: string): void {
     if (text === '') {
-      for (const relay of this.#relays.values()) relay.wake()
+      // Among others when we listen again, after the connection was lost.
+      this.#doubt()
       this.#leases.wake()
     } else {
       for (const shard of text.split(',')) this.#relays.get(Number(shard))?.wake()
@@ -213,6 +226,9 @@ export class Relay {
   }
 
   async #poll(): Promise<undefined> {
+    const { listening } = this.#options.listener
+    if (this.#heard && !listening) this.#doubt()
+    this.#heard = listening
     const idle = [...this.#relays.values()].flatMap(({ shard, behind }) =>
       behind === undefined ? [] : [{ shard, behind }],
     )

@@ -13,7 +13,7 @@ import {
   type Cursor,
   type Judgement,
 } from './cursor.ts'
-import type { OutboxIdentity } from './identity.ts'
+import { outboxIdentity, type OutboxIdentity } from './identity.ts'
 import { readOutbox, readOutboxRecord, type OutboxBatch } from './read.ts'
 import {
   countRecords,
@@ -40,7 +40,6 @@ export interface ShardRelayOptions {
   readonly core: Core
   readonly pool: Pool
   readonly log: RelayLog
-  readonly identity: OutboxIdentity
   readonly held: HeldShard
   /** Whether the shard may still be relayed by us, by our own clock. */
   readonly mayRelay: () => boolean
@@ -57,7 +56,8 @@ export interface ShardRelayOptions {
  *
  * Modes: closed → (open the producer, which shuts out whoever relayed before, then read the cursor and judge it) → relaying;
  * or → halted, until an operator has accepted the cursor. Any error leads back to closed: what became of the last
- * transaction is only ever learned from the cursor, never remembered. Retired: the shard is at its end for good.
+ * transaction is only ever learned from the cursor, never remembered. So does a doubt whether the database is still the one
+ * that was judged. Retired: the shard is at its end for good.
  */
 export class ShardRelay {
   readonly #options: ShardRelayOptions
@@ -74,6 +74,10 @@ export class ShardRelay {
   #notedMs = Number.NEGATIVE_INFINITY
   #failures = 0
   #retryAtMs = Number.NEGATIVE_INFINITY
+  /** Of the database as it was when it was judged. */
+  #identity: OutboxIdentity | undefined
+  /** Whether the database is to be judged again before anything is sent or noted. */
+  #doubted = false
   #mode: 'closed' | 'relaying' | 'halted' | 'retired' = 'closed'
 
   constructor(options: ShardRelayOptions) {
@@ -122,6 +126,15 @@ export class ShardRelay {
     this.#loop.wake()
   }
 
+  /**
+   * Says that the database may not be the one that was judged any more: a replica that lagged may have taken its place, whose
+   * numbers mean other records. It is judged again before anything else is sent.
+   */
+  doubt(): void {
+    this.#doubted = true
+    this.#loop.wake()
+  }
+
   /** Ends after the batch that is on its way, and notes it. */
   async stop(): Promise<void> {
     await this.#loop.stop()
@@ -135,6 +148,10 @@ export class ShardRelay {
     if (waitMs > 0) return waitMs
     if (!mayRelay() || this.#mode === 'halted' || this.#mode === 'retired') return undefined
     try {
+      if (this.#doubted && this.#mode === 'relaying') {
+        this.#mode = 'closed'
+        await this.#close()
+      }
       if (this.#mode === 'closed') await this.#open(signal)
       if (this.#mode !== 'relaying') return undefined
       const next = await this.#relay()
@@ -149,12 +166,15 @@ export class ShardRelay {
 
   /** One batch. Gives how long to wait; `undefined`: until somebody wakes us. */
   async #relay(): Promise<number | undefined> {
-    const { core, pool, held, mayRelay, superseded, identity } = this.#options
+    const { core, pool, held, mayRelay, superseded } = this.#options
     const ahead = this.#ahead
     this.#ahead = undefined
     // Before the reading: nobody writes to a shard any more once this was seen and its end reached.
     const ends = superseded()
     const batch = await (ahead ?? this.#read(this.#behind))
+    // It has not drawn the number yet that it gave to the last record that was sent.
+    if (batch.nextOffset <= this.#behind) this.#doubted = true
+    if (this.#doubted) return 0
     const last = batch.records.at(-1)
     if (last === undefined) {
       if (ahead !== undefined) return 0
@@ -176,7 +196,7 @@ export class ShardRelay {
     if (!mayRelay()) return undefined
     if (batch.more) this.#readAhead(last.offset)
     const hash = recordHash(last)
-    const cursor = cursorAt(last.offset, hash, identity, new Date(last.appendedMs).toISOString())
+    const cursor = this.#cursorAt(last.offset, hash, new Date(last.appendedMs).toISOString())
     await (this.#producer as RelayProducer).produce(batch.records, cursor)
     await failpoint('relay:committed')
     this.#behind = last.offset
@@ -200,7 +220,11 @@ export class ShardRelay {
   }
 
   async #open(signal: AbortSignal): Promise<void> {
-    const { core, pool, log, identity, held } = this.#options
+    const { core, pool, log, held } = this.#options
+    this.#doubted = false
+    this.#ahead = undefined
+    const identity = await outboxIdentity(pool, core)
+    this.#identity = identity
     const producer = log.relayProducer({ id: identity.id, shard: this.shard })
     this.#producer = producer
     const found = await producer.open({ signal })
@@ -246,13 +270,13 @@ export class ShardRelay {
 
   /** Puts the cursor where an operator wants it. */
   async #goOn(judgement: Halted, { acceptedBehind }: Shard, cursor: Cursor | null): Promise<void> {
-    const { core, pool, identity } = this.#options
+    const { core, pool } = this.#options
     if (acceptedBehind !== null) {
       const record = await readOutboxRecord(pool, this.shard, acceptedBehind)
       this.#behind = acceptedBehind
       this.#hash = record === undefined ? '' : recordHash(record)
     }
-    const text = cursorAt(this.#behind, this.#hash, identity, cursor?.appendedAt ?? LONG_AGO)
+    const text = this.#cursorAt(this.#behind, this.#hash, cursor?.appendedAt ?? LONG_AGO)
     await (this.#producer as RelayProducer).produce([], text)
     core.logger.warn(
       { shard: this.shard, behind: String(this.#behind), reason: judgement.halted },
@@ -261,12 +285,15 @@ export class ShardRelay {
   }
 
   async #note(): Promise<void> {
-    if (this.#mode !== 'relaying' || this.#isBehindNoted) return
+    if (this.#mode !== 'relaying' || this.#isBehindNoted || this.#doubted) return
     const { core, pool, held } = this.#options
     const count = this.#unnoted
     await failpoint('relay:before-note')
     const progress = { offset: this.#behind, hash: this.#hash, count }
-    await noteRelayed(pool, held, progress)
+    if (!(await noteRelayed(pool, held, progress))) {
+      this.#doubted = true
+      return
+    }
     this.#unnoted -= count
     this.#isBehindNoted = true
     this.#notedMs = core.clock.monotonicMs()
@@ -300,19 +327,15 @@ export class ShardRelay {
     await producer?.close().catch((error: unknown) => this.#log('debug', error, NOT_CLOSED))
   }
 
+  #cursorAt(offset: bigint, hash: string, appendedAt: string): string {
+    const { database } = this.#identity as OutboxIdentity
+    return formatCursor({ offset, hash, database, appendedAt })
+  }
+
   #log(level: 'warn' | 'debug', error: unknown, message: string): void {
     const { core } = this.#options
     core.logger[level]({ error: describeError(error), shard: this.shard }, message)
   }
-}
-
-function cursorAt(
-  offset: bigint,
-  hash: string,
-  { database }: OutboxIdentity,
-  appendedAt: string,
-): string {
-  return formatCursor({ offset, hash, database, appendedAt })
 }
 
 const LONG_AGO = new Date(0).toISOString()

@@ -60,6 +60,9 @@ const COLUMNS = `s.shard::integer, coalesce(s.layout, s.shard)::integer as layou
 const OWNED = `s.owner is not null and s.expires_at > clock_timestamp()
   and exists (select from millrace.process p where p.id = s.owner and p.expires_at > clock_timestamp())`
 
+/** The highest offset that was drawn so far. */
+const LAST_OFFSET = "coalesce(pg_sequence_last_value('millrace.outbox_offset'), 0)"
+
 /** The shards that are not retired. The layout is read first: a shard read to its end afterwards is at its end for good. */
 export async function readShards(db: Queryable): Promise<Shards> {
   const { rows: layouts } = await db.query<{ layout: string; relays: number }>(
@@ -158,24 +161,27 @@ export async function readHeldShard(
   return rows[0] === undefined ? undefined : toShard(rows[0])
 }
 
-/** Notes that records up to `offset` are in the log, `count` more than were noted before. Gives whether it is still held. */
+/**
+ * Notes that records up to `offset` are in the log, `count` more than were noted before, if the shard is still held. Gives
+ * `false`, and notes nothing, when the database has not drawn that number: then it is not the one that gave it.
+ */
 export async function noteRelayed(
   db: Queryable,
   { shard, epoch }: HeldShard,
   progress: { readonly offset: bigint; readonly hash: string; readonly count: number },
 ): Promise<boolean> {
-  const { rows } = await db.query(
+  const { rows } = await db.query<{ reached: boolean }>(
     `/* millrace:outbox-note */ with noted as (
        update millrace.outbox_shard set relayed = $3::bigint, relayed_hash = decode($4, 'hex'),
          waiting = null, halted = null, cursor = null, accepted = null, accepted_behind = null
-       where shard = $1::smallint and epoch = $2 returning 1
+       where shard = $1::smallint and epoch = $2 and $3::bigint <= ${LAST_OFFSET} returning 1
      ), counted as (
        insert into millrace.count_delta (metric, label, delta)
        select 'outbox.waiting', '', -$5::bigint from noted where $5::bigint <> 0
-     ) select from noted`,
+     ) select $3::bigint <= ${LAST_OFFSET} as reached`,
     [shard, epoch, String(progress.offset), progress.hash, progress.count],
   )
-  return rows.length > 0
+  return rows[0]?.reached ?? false
 }
 
 /** How many records there are behind `from`, up to and with `to`. */
@@ -230,14 +236,18 @@ export async function retireShard(db: Queryable, { shard, epoch }: HeldShard): P
   )
 }
 
-/** Of shards, those that have a record behind the offset beside them. */
+/**
+ * Of shards, those that have a record behind the offset beside them, or an offset that was not drawn yet: then the database is
+ * not the one that gave it.
+ */
 export async function shardsWithRecords(
   db: Queryable,
   shards: readonly { readonly shard: number; readonly behind: bigint }[],
 ): Promise<number[]> {
   const { rows } = await db.query<{ shard: number }>(
     `/* millrace:outbox-poll */ select u.shard::integer from unnest($1::smallint[], $2::bigint[]) u(shard, behind)
-     where exists (select from millrace.outbox_record r where r.shard = u.shard and r."offset" > u.behind)`,
+     where u.behind > ${LAST_OFFSET}
+       or exists (select from millrace.outbox_record r where r.shard = u.shard and r."offset" > u.behind)`,
     [shards.map(({ shard }) => shard), shards.map(({ behind }) => String(behind))],
   )
   return rows.map(({ shard }) => shard)

@@ -30,7 +30,7 @@ interface Bed {
   readonly url: string
   /** Starts a millrace on a database. */
   start(url: string): Promise<KafkaMillrace>
-  publish(millrace: Millrace, from: number, to: number): Promise<void>
+  publish(millrace: Millrace, from: number, to: number, tx?: pg.Client): Promise<void>
   /** The numbers of this test's records in Kafka, in order. */
   seen(): Promise<number[]>
 }
@@ -51,11 +51,11 @@ async function bed(t: TestContext): Promise<Bed> {
         queues: false,
         upkeep: false,
       }),
-    publish: (millrace, from, to) =>
-      millrace.transaction(async (tx) => {
-        const data = Array.from({ length: to - from + 1 }, (_, i) => ({ run, n: from + i }))
-        await tx.publishMany(noted, data)
-      }),
+    async publish(millrace, from, to, client) {
+      const data = Array.from({ length: to - from + 1 }, (_, i) => ({ run, n: from + i }))
+      if (client === undefined) await millrace.transaction((tx) => tx.publishMany(noted, data))
+      else await millrace.publishMany(noted, data, { tx: client })
+    },
     async seen() {
       const all = (await readCommitted(brokers, topic)).map(
         ({ value }) => JSON.parse(value ?? 'null') as { run: string; n: number },
@@ -186,6 +186,67 @@ describe('a database that was restored', () => {
     assert.equal(shard?.sent, null)
     await accept(restored.millrace)
     await relayed(restored.millrace)
+    assert.deepEqual(await seen(), [...range(1, 10), ...range(101, 120)])
+  })
+
+  it('is noticed by a relay that lives through it idle, before the numbers are drawn again', async (t) => {
+    const { url, start, publish, seen } = await bed(t)
+    const { millrace } = await start(url)
+    await publish(millrace, 1, 5)
+    await relayed(millrace)
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    cleanup(t, () => client.end())
+    await client.query(
+      `create table saved_shard as table millrace.outbox_shard;
+       create table saved_offset as select last_value from millrace.outbox_offset`,
+    )
+    await publish(millrace, 6, 10)
+    await relayed(millrace)
+    // What a replica has that lagged: nobody's connection breaks where a pooler hides the change.
+    await client.query(
+      `begin;
+       truncate millrace.outbox_record;
+       update millrace.outbox_shard s set relayed = b.relayed, relayed_hash = b.relayed_hash
+       from saved_shard b where b.shard = s.shard;
+       select setval('millrace.outbox_offset', last_value) from saved_offset;
+       commit`,
+    )
+    await publish(millrace, 101, 103)
+    assert.match(await halted(millrace), /has not come that far/)
+    await publish(millrace, 104, 110)
+    await accept(millrace)
+    await relayed(millrace)
+    assert.deepEqual(await seen(), [...range(1, 10), ...range(101, 110)])
+  })
+
+  it('is noticed by a relay that lives through it idle, when the numbers are drawn again already', async (t) => {
+    const { url, start, publish, seen } = await bed(t)
+    const { millrace } = await start(url)
+    await publish(millrace, 1, 5)
+    await relayed(millrace)
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    cleanup(t, () => client.end())
+    await client.query('create table saved_shard as table millrace.outbox_shard')
+    await publish(millrace, 6, 10)
+    await relayed(millrace)
+    // A replica takes the place that had the first five only, and others have published there: nobody sees a state between,
+    // and all connections break.
+    await client.query('begin; lock table millrace.outbox_record in access exclusive mode')
+    await client.query('truncate millrace.outbox_record')
+    await publish(millrace, 101, 120, client)
+    await client.query(
+      `update millrace.outbox_record set "offset" = "offset" - 5;
+       update millrace.outbox_shard s set relayed = b.relayed, relayed_hash = b.relayed_hash
+       from saved_shard b where b.shard = s.shard;
+       select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and pid <> pg_backend_pid();
+       commit`,
+    )
+    assert.match(await halted(millrace), /another one here/)
+    await accept(millrace)
+    await relayed(millrace)
     assert.deepEqual(await seen(), [...range(1, 10), ...range(101, 120)])
   })
 
