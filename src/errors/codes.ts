@@ -49,7 +49,7 @@ export const ERROR_CODES = {
     'A migration could not be applied, or the database is of another version than the code.',
   E_DB_VERSION: 'PostgreSQL is older than 15. Upgrade it.',
   E_OUTBOX_STATE:
-    'The shard of the outbox is not stopped, or for another reason than it was. See `millrace outbox status`.',
+    'The shard of the outbox is not stopped, or cannot go on where it is told to. See `millrace outbox status`.',
   E_METRICS_LISTEN:
     'The address for /metrics cannot be listened on. Choose another port, or 0 for a free one.',
   E_DLQ_NOT_FOUND: 'There is no dead letter with that number.',

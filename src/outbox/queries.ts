@@ -3,7 +3,8 @@ import type { Core } from '../core/core.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import { transaction } from '../postgres/transaction.ts'
+import { rolledBack } from '../postgres/rolled-back.ts'
+import { transaction, type Transaction } from '../postgres/transaction.ts'
 import { wakeRelays } from './wake.ts'
 
 /** One shard of the outbox, as it is. */
@@ -130,36 +131,74 @@ export interface AcceptedShard {
   readonly behind: bigint | null
 }
 
+/** A shard that goes on, with what that costs. */
+export interface GoingOn extends AcceptedShard {
+  /** Records that are not known to be in the log, and are not sent: after a restore, those that were sent before. */
+  readonly leftOut: number
+}
+
 /** Who orders it, and with what. */
 export interface AcceptParts extends OrderedBy {
   readonly core: Core
   readonly pool: Pool
+  /** Whether it is only tried, and taken back. Default `false`. */
+  readonly dryRun?: boolean
 }
 
 /**
  * Orders halted shards to go on with the records that the database has now: all of them, or none. Their relays do so at
- * once, unless the log's cursor has moved since.
- * @throws E_OUTBOX_STATE when one of them is not halted.
+ * once, unless the log's cursor has moved since. Nothing can be left out that is not there yet, or not decided.
+ * @throws E_OUTBOX_STATE when one of them is not halted, or cannot go on behind that record.
  */
 export async function acceptOutbox(
-  { core, pool, user, reason }: AcceptParts,
+  { core, pool, user, reason, dryRun = false }: AcceptParts,
   shards: readonly AcceptedShard[],
-): Promise<void> {
-  await transaction(pool, core, async (tx) => {
-    const { rows } = await tx.query<{ shard: number }>(
+): Promise<GoingOn[]> {
+  const accept = async (tx: Transaction): Promise<GoingOn[]> => {
+    await refuseTooFar(tx, shards)
+    const { rows } = await tx.query<{ shard: number; left_out: number }>(
       `/* millrace:outbox-accept */ update millrace.outbox_shard s set accepted = s.cursor, accepted_behind = a.behind
        from unnest($1::integer[], $2::bigint[]) a(shard, behind)
-       where s.shard = a.shard and s.halted is not null and not s.retired returning s.shard::integer`,
+       where s.shard = a.shard and s.halted is not null and not s.retired
+       returning s.shard::integer, (
+         select count(*)::integer from millrace.outbox_record r
+         where r.shard = s.shard and r."offset" > coalesce(s.relayed, 0) and r."offset" <= a.behind
+       ) as left_out`,
       [shards.map(({ shard }) => shard), shards.map(({ behind }) => behind?.toString() ?? null)],
     )
-    const changed = new Set(rows.map(({ shard }) => shard))
+    const changed = new Map(rows.map(({ shard, left_out: leftOut }) => [shard, leftOut]))
     const refused = shards.filter(({ shard }) => !changed.has(shard)).map(({ shard }) => shard)
     if (refused.length > 0) {
       const text = `not halted, so there is nothing to accept: ${refused.join(', ')}`
       throw new MillraceError('E_OUTBOX_STATE', text, { details: { shards: refused } })
     }
+    const goingOn = shards.map((one) => ({ ...one, leftOut: changed.get(one.shard) ?? 0 }))
     const action = 'outbox.accept'
-    await noteAction(tx, { user, reason, action, filter: shards, count: shards.length })
+    const detail = goingOn
+    await noteAction(tx, { user, reason, action, filter: shards, count: shards.length, detail })
     tx.afterCommit(() => wakeRelays(pool, []))
-  })
+    return goingOn
+  }
+  return dryRun ? rolledBack(pool, core, accept, {}) : transaction(pool, core, accept)
+}
+
+/** Looked at before anything else: what is decided then stays so. */
+async function refuseTooFar(tx: Transaction, shards: readonly AcceptedShard[]): Promise<void> {
+  const { rows } = await tx.query<{ shard: number; horizon: string; next: string }>(
+    `/* millrace:outbox-horizons */ select shard::integer, horizon::text, next_offset::text as next
+     from millrace.outbox_horizon($1::smallint[])`,
+    [shards.map(({ shard }) => shard)],
+  )
+  for (const { shard, behind } of shards) {
+    const found = rows.find((row) => row.shard === shard)
+    if (behind === null || found === undefined || behind < BigInt(found.horizon)) continue
+    const { horizon, next } = found
+    throw new MillraceError(
+      'E_OUTBOX_STATE',
+      behind < BigInt(next)
+        ? `shard ${shard} cannot go on behind ${behind} yet: a transaction that is open may still write records from ${horizon} on. Wait until it has ended, or end it`
+        : `shard ${shard} cannot go on behind ${behind}: the next record that is published gets offset ${next}, and all up to ${behind} would never be sent. Name a record that is there`,
+      { details: { shard, behind: String(behind), horizon, next } },
+    )
+  }
 }

@@ -2,6 +2,7 @@ import {
   acceptOutbox,
   listOutbox,
   type AcceptedShard,
+  type GoingOn,
   type OutboxShard,
 } from '../../outbox/queries.ts'
 import { chooseColumns } from '../columns.ts'
@@ -85,15 +86,14 @@ export const outboxAcceptCommand: Command = {
           next: 'millrace outbox status',
         })
       }
-      const accepted = chosen.map(({ shard, sent }): AcceptedShard => {
+      const asked = chosen.map(({ shard, sent }): AcceptedShard => {
         const from = behind === undefined ? null : behind === 'sent' ? sent : BigInt(behind)
         return { shard, behind: from }
       })
       const dryRun = args.flag('dry-run')
       const { core, pool, user } = operator
-      if (!dryRun && accepted.length > 0) {
-        await acceptOutbox({ core, pool, user, reason: args.text('reason') }, accepted)
-      }
+      const parts = { core, pool, user, reason: args.text('reason'), dryRun }
+      const accepted = asked.length === 0 ? [] : await acceptOutbox(parts, asked)
       if (out.format === 'json') out.json({ dryRun, accepted })
       else out.note(`${dryRun ? 'would be accepted' : 'accepted'}: ${describe(accepted)}`)
       return EXIT.ok
@@ -101,10 +101,14 @@ export const outboxAcceptCommand: Command = {
   },
 }
 
-function describe(accepted: readonly AcceptedShard[]): string {
+function describe(accepted: readonly GoingOn[]): string {
   if (accepted.length === 0) return 'none is stopped'
   return accepted
-    .map(({ shard, behind }) => (behind === null ? `${shard}` : `${shard} behind ${behind}`))
+    .map(({ shard, behind, leftOut }) =>
+      behind === null
+        ? `${shard}`
+        : `${shard} behind ${behind} (${leftOut} record${leftOut === 1 ? ' is' : 's are'} left out)`,
+    )
     .join(', ')
 }
 

@@ -46,14 +46,15 @@ describe('millrace outbox accept', () => {
   it('orders them to go on, and keeps who did it; a dry run does neither', async (t) => {
     const cli = await cliWithDatabase(t)
     await cli.pool.query(
-      `update millrace.outbox_shard set halted = 'a reason', cursor = '${CURSOR}' where shard < 2`,
+      `update millrace.outbox_shard set halted = 'a reason', cursor = '${CURSOR}' where shard < 2;
+       ${append(1, 8)}`,
     )
     const dry = await cli.run(['outbox', 'accept', '--all', '--dry-run', '--json'])
     assert.deepEqual(JSON.parse(dry.stdout), {
       dryRun: true,
       accepted: [
-        { shard: 0, behind: null },
-        { shard: 1, behind: null },
+        { shard: 0, behind: null, leftOut: 0 },
+        { shard: 1, behind: null, leftOut: 0 },
       ],
     })
     const accepted = async (): Promise<unknown[]> => {
@@ -76,12 +77,57 @@ describe('millrace outbox accept', () => {
       'restored',
     ])
     assert.equal(done.code, 0, done.stderr)
+    assert.match(done.stderr, /accepted: 1 behind 7 \(7 records are left out\)/)
     assert.deepEqual(await accepted(), [{ shard: 1, accepted: CURSOR, behind: '7' }])
     const { rows } = await cli.pool.query(
-      'select operator, action, count, reason from millrace.operator_action',
+      'select operator, action, count, reason, detail from millrace.operator_action',
     )
+    const detail = [{ shard: 1, behind: '7', leftOut: 7 }]
     assert.deepEqual(rows, [
-      { operator: 'ana', action: 'outbox.accept', count: '1', reason: 'restored' },
+      { operator: 'ana', action: 'outbox.accept', count: '1', reason: 'restored', detail },
     ])
   })
+
+  it('leaves out nothing that is still to be published', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await cli.pool.query(
+      `update millrace.outbox_shard set halted = 'a reason', cursor = '${CURSOR}' where shard = 1;
+       ${append(1, 8)}`,
+    )
+    const accept = (...args: string[]) => cli.run(['outbox', 'accept', '1', '--behind', ...args])
+    for (const dryRun of [[], ['--dry-run']]) {
+      const refused = await accept('9', ...dryRun)
+      assert.equal(refused.code, 1)
+      assert.match(refused.stderr, /E_OUTBOX_STATE/)
+      assert.match(refused.stderr, /shard 1 .*9.*next/s)
+    }
+    const client = await cli.pool.connect()
+    try {
+      // Draws 9, and then another draws 10 and is there first.
+      await client.query(`begin; ${append(1, 1)}`)
+      await cli.pool.query(append(1, 1))
+      const early = await accept('10')
+      assert.equal(early.code, 1)
+      assert.match(early.stderr, /a transaction that is open/)
+      await client.query('commit')
+    } finally {
+      client.release()
+    }
+    const dry = await accept('10', '--dry-run', '--json')
+    assert.deepEqual(JSON.parse(dry.stdout), {
+      dryRun: true,
+      accepted: [{ shard: 1, behind: '10', leftOut: 10 }],
+    })
+    const { rows } = await cli.pool.query(
+      `select 1 from millrace.outbox_shard where accepted is not null
+       union all select 1 from millrace.operator_action`,
+    )
+    assert.deepEqual(rows, [])
+  })
 })
+
+/** A statement that writes records into a shard. */
+function append(shard: number, count: number): string {
+  const of = (text: string): string => `'{${Array.from({ length: count }, () => text).join(',')}}'`
+  return `select millrace.outbox_append(${of(String(shard))}, ${of('a')}, ${of('NULL')}, ${of('NULL')}, ${of('x')}, ${of('x')}, ${of('NULL')})`
+}
