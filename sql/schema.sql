@@ -343,6 +343,7 @@ table millrace.outbox_shard
   accepted_behind bigint
   retired boolean not null default false
   layout smallint
+  refused bigint
   constraint outbox_shard_pkey PRIMARY KEY (shard)
   CREATE UNIQUE INDEX outbox_shard_pkey ON millrace.outbox_shard USING btree (shard)
 

@@ -20,3 +20,6 @@ begin
     on conflict (shard) do update set layout = excluded.layout;
   end if;
 end $$;
+
+-- Of a shard that is stopped: the record that the log refuses, where that is why.
+alter table millrace.outbox_shard add column refused bigint;

@@ -3,6 +3,7 @@ import { insertJobs, insertJobsNow } from '../jobs/insert.ts'
 import type { NewJob } from '../jobs/new-job.ts'
 import type { JobWaker, QueueWake } from '../jobs/wake.ts'
 import type { Log, NewRecord } from '../log/port.ts'
+import { isRelayLog } from '../log/relay-port.ts'
 import { wakeLog } from '../log/wake.ts'
 import { appendToOutbox } from '../outbox/append.ts'
 import { wakeRelays } from '../outbox/wake.ts'
@@ -70,6 +71,8 @@ export function directSink(
       if (log.transactional) {
         for (const { topicId } of await log.append(records, { tx: db })) wakes.topic(topicId)
       } else {
+        // In the transaction that wants it: behind it, nobody is left to tell.
+        if (isRelayLog(log)) log.checkRelayed(records)
         wakes.shards(await appendToOutbox(db, core, records))
       }
     },

@@ -12,6 +12,8 @@ export const ERROR_CODES = {
     'A record has a version of its type that no upcaster reaches. Deploy code that knows it, then replay.',
   E_EVENT_TOO_LARGE:
     'A value is larger or nested deeper than its limit. Raise the limit, or make the value smaller.',
+  E_EVENT_REFUSED:
+    'The log refuses a record for what it is or where it goes, and will again. Mend the topic, or leave the record out.',
   E_LOG_UNKNOWN_TOPIC: 'The topic does not exist in the log. Create it, or correct the name.',
   E_LOG_TOPIC_EXISTS: 'A topic of that name exists with another number of partitions.',
   E_LOG_CONNECT:

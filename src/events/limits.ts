@@ -1,6 +1,9 @@
 /** How large and how deep the data of an event may be, for whoever publishes and for whoever reads. */
 export interface DataLimits {
-  /** Largest value, in bytes. Default 1,048,576 (what Kafka's brokers take by default). Bounds 1 … 536,870,888. */
+  /**
+   * Largest value, in bytes. Default 1,048,576. Bounds 1 … 536,870,888. What Kafka takes by default is a little less, and it
+   * counts key and headers as well: see `maxRecordBytes` of `kafka`.
+   */
   readonly maxValueBytes?: number
   /** Deepest nesting of arrays and objects. Default 128. Bounds 1 … 1,000. */
   readonly maxDepth?: number

@@ -25,6 +25,7 @@ import { OffsetHints } from './offset-hints.ts'
 import { Offsets } from './offsets.ts'
 import { Producer } from './producer.ts'
 import { Reader } from './reader.ts'
+import { aloneSize } from './record-batch-writer.ts'
 import { isCursorTopic } from './relay-cursors.ts'
 import { Topics, type TopicOptions } from './topics.ts'
 import { TransactionalProducer } from './transactional-producer.ts'
@@ -36,6 +37,7 @@ export interface KafkaLogOptions {
   readonly connect: ConnectOptions
   readonly topics: TopicOptions
   readonly compression: Compression
+  readonly maxRecordBytes: number
   readonly deliveryTimeoutMs: number
   readonly maxBufferedBytes: number
   readonly maxBatchBytes: number
@@ -203,6 +205,20 @@ export class KafkaLog implements RelayLog {
     positions: readonly CommittedPosition[],
   ): Promise<boolean> {
     return positions.length === 0 || this.#hints.send(application, positions)
+  }
+
+  checkRelayed(records: readonly NewRecord[]): void {
+    const limit = this.#options.maxRecordBytes
+    for (const record of records) {
+      const bytes = aloneSize(record, limit)
+      if (bytes <= limit) continue
+      const { topic } = record
+      throw new MillraceError(
+        'E_EVENT_TOO_LARGE',
+        `a record for topic '${topic}' takes ${bytes} bytes with its key and headers, and at most ${limit} are allowed (maxRecordBytes of kafka): make it smaller, or raise that and the topic's max.message.bytes`,
+        { details: { topic, bytes, limit } },
+      )
+    }
   }
 
   relayProducer(identity: RelayIdentity): RelayProducer {

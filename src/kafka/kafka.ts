@@ -36,6 +36,12 @@ export interface KafkaOptions {
    * Default 30,000. Bounds 100 … 600,000.
    */
   readonly deliveryTimeoutMs?: number
+  /**
+   * Largest record that may be published in a transaction, in bytes: what it takes in a batch of its own, with key and headers,
+   * before compression. As `message.max.bytes` of the brokers and `max.message.bytes` of the topics say; a larger one would
+   * hold up what comes after it. Default 1,048,588, Kafka's own. Bounds 1,000 … 1 GiB.
+   */
+  readonly maxRecordBytes?: number
   /** How records are compressed. Default `none`. */
   readonly compression?: Compression
   /** Most bytes that are fetched before somebody reads them, over all partitions. Default 33,554,432. Bounds 1 MiB … 1 GiB. */
@@ -53,6 +59,8 @@ export interface KafkaOptions {
 
 const DEFAULT_PORT = 9_092
 const MIB = 1_048_576
+/** Kafka's default of `message.max.bytes`. */
+const MAX_RECORD_BYTES = 1_048_588
 
 /**
  * Apache Kafka as the log, for `start({ log: kafka({ brokers: 'localhost:9092' }) })`. Brokers 3.7 or newer. Needs the
@@ -81,6 +89,7 @@ export function kafka(options: KafkaOptions): LogFactory {
           configs: options.topicConfigs ?? {},
         },
         compression: options.compression ?? 'none',
+        maxRecordBytes: options.maxRecordBytes ?? MAX_RECORD_BYTES,
         deliveryTimeoutMs: options.deliveryTimeoutMs ?? 30_000,
         maxBufferedBytes: options.maxBufferedBytes ?? 32 * MIB,
         maxBatchBytes: options.maxBatchBytes ?? 64 * MIB,
@@ -111,6 +120,7 @@ function checkOptions(options: KafkaOptions): void {
   whole('requestTimeoutMs', 1_000, 120_000)
   whole('deliveryTimeoutMs', 100, 600_000)
   whole('maxBufferedBytes', MIB, 1_024 * MIB)
+  whole('maxRecordBytes', 1_000, 1_024 * MIB)
   whole('maxBatchBytes', MIB, 1_024 * MIB)
   whole('replicationFactor', 1, 100)
   problems.expect(

@@ -27,6 +27,13 @@ export function recordSize({ key, value, headers }: Content): number {
   return size
 }
 
+/** How many bytes a record takes in a batch of its own, before compression, when that is more than `limit`; else at most `limit`. */
+export function aloneSize(record: Timed, limit: number): number {
+  const most = HEADER_BYTES + recordSize(record)
+  if (most <= limit) return most
+  return writeBatch([record], 0, 'none', { producerId: 0n, epoch: 0, sequence: 0 }).length
+}
+
 /** A record batch of Kafka's format 2. Records without a timestamp get `now`, in milliseconds since 1970. */
 export function writeBatch(
   records: readonly Timed[],

@@ -52,8 +52,8 @@ const FENCED: ReadonlySet<number> = new Set([PRODUCER_FENCED, KAFKA_ERROR.invali
 /**
  * The coordinator of the transactions of one transactional id.
  *
- * Modes: new → (take over) → idle ⇄ (begin, end) in a transaction. Any error but E_LOG_UNKNOWN_TOPIC of `begin` leaves
- * nobody knowing where it stands; the next who takes over settles it.
+ * Modes: new → (take over) → idle ⇄ (begin, end) in a transaction. Any error but E_LOG_UNKNOWN_TOPIC and
+ * E_EVENT_REFUSED of `begin` leaves nobody knowing where it stands; the next who takes over settles it.
  *
  * Requests have the versions that are meant for clients: with AddPartitionsToTxn 4 and above, which the client's own producer
  * chooses, brokers that have access rules want the rights of a broker.
@@ -104,8 +104,8 @@ export class TransactionCoordinator {
 
   /**
    * Begins a transaction, in which these partitions may be written to.
-   * @throws E_LOG_UNKNOWN_TOPIC when one does not exist: no transaction has begun then. E_LOG_FENCED, E_LOG_UNAVAILABLE,
-   * E_LOG_REFUSED
+   * @throws E_LOG_UNKNOWN_TOPIC when one does not exist, E_EVENT_REFUSED when we may not write to one: no transaction has begun
+   * then. E_LOG_FENCED, E_LOG_UNAVAILABLE, E_LOG_REFUSED
    */
   async begin(topics: readonly TopicPartitions[]): Promise<void> {
     const { coordinator, producerId, epoch } = this.#opened()
@@ -132,7 +132,10 @@ export class TransactionCoordinator {
       // When one cannot be added, none is.
       const gone = failed.filter(({ code }) => code === KAFKA_ERROR.unknownTopicOrPartition)
       if (gone.length > 0) throw unknownTopic([...new Set(gone.map(({ name }) => name))])
-      const code = failed[0]?.code ?? KAFKA_ERROR.none
+      const denied = failed.find(({ code }) => code === KAFKA_ERROR.topicAuthorizationFailed)
+      if (denied !== undefined) throw refusedError(denied.name, denied.code)
+      const { code = KAFKA_ERROR.none } =
+        failed.find((one) => one.code !== KAFKA_ERROR.operationNotAttempted) ?? {}
       const isBusy = code === CONCURRENT_TRANSACTIONS || code === KAFKA_ERROR.coordinatorLoading
       if (!isBusy || clock.monotonicMs() > deadline) {
         throw producerError('partitions cannot be added to the transaction', code)
@@ -169,6 +172,16 @@ export class TransactionCoordinator {
     if (found.errorCode === KAFKA_ERROR.none) return found
     throw producerError('the coordinator of transactions cannot be found', found.errorCode)
   }
+}
+
+/** Says that a topic does not take a record, or one of some. */
+export function refusedError(topic: string, code: number, message?: string): MillraceError {
+  const kafka = errorName(code)
+  return new MillraceError(
+    'E_EVENT_REFUSED',
+    `topic '${topic}' refuses it: ${kafka}${message === undefined ? '' : ` (${message})`}`,
+    { details: { topic, kafka } },
+  )
 }
 
 /** What Kafka's answer to a producer means. */

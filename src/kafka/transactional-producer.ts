@@ -1,11 +1,11 @@
 import type { Core } from '../core/core.ts'
 import { failpoint } from '../core/failpoint.ts'
-import { MillraceError } from '../errors/millrace-error.ts'
+import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import { unknownTopic } from '../log/log-errors.ts'
 import { partitionOf } from '../log/partitioner.ts'
 import type { RelayedRecord, RelayIdentity, RelayProducer } from '../log/relay-port.ts'
 import type { ConnectOptions } from './broker-connection.ts'
-import type { Broker, Cluster, TopicView } from './cluster.ts'
+import type { Broker, Cluster, Found, TopicView } from './cluster.ts'
 import type { Compression } from './codecs.ts'
 import { Connections } from './connections.ts'
 import { produceApi, type ProduceBatch } from './produce-api.ts'
@@ -14,6 +14,7 @@ import { recordSize, writeBatch } from './record-batch-writer.ts'
 import { RelayCursors, type CursorPlace } from './relay-cursors.ts'
 import {
   producerError,
+  refusedError,
   TransactionCoordinator,
   type ProducerNumbers,
 } from './transaction-coordinator.ts'
@@ -41,6 +42,16 @@ const TOO_LARGE: ReadonlySet<number> = new Set([
   KAFKA_ERROR.messageTooLarge,
   KAFKA_ERROR.recordListTooLarge,
 ])
+/** What is wrong with a record, or with where it goes, and not with us or with the brokers. */
+const OF_RECORDS: ReadonlySet<number> = new Set([
+  ...TOO_LARGE,
+  KAFKA_ERROR.invalidTopic,
+  KAFKA_ERROR.topicAuthorizationFailed,
+  KAFKA_ERROR.invalidTimestamp,
+  KAFKA_ERROR.unsupportedForMessageFormat,
+  KAFKA_ERROR.policyViolation,
+  KAFKA_ERROR.invalidRecord,
+])
 
 interface Session extends ProducerNumbers {
   readonly place: CursorPlace
@@ -60,18 +71,21 @@ interface Part {
   readonly to: number
 }
 
-/** A batch that is larger than its topic takes. */
-interface TooLarge {
+/** A batch that its topic does not take. */
+interface Refusal {
   readonly topic: string
   readonly records: number
+  /** Kafka's error code. */
+  readonly code: number
+  readonly message: string | undefined
 }
 
 /**
  * Writes records and a relay's cursor in transactions of Kafka, under a transactional id that belongs to the shard.
  *
  * Everything in a transaction happens one after the other, and whatever does not go as it should ends this producer. Only
- * a batch that is larger than its topic takes is answered here: the transaction is aborted, and written again in smaller
- * batches. So nothing is ever repeated whose outcome would have to be guessed.
+ * a batch that its topic does not take is answered here: the transaction is aborted, and when the batch was too large,
+ * written again in smaller batches. So nothing is ever repeated whose outcome would have to be guessed.
  */
 export class TransactionalProducer implements RelayProducer {
   readonly #core: Core
@@ -117,12 +131,12 @@ export class TransactionalProducer implements RelayProducer {
     ])
     for (;;) {
       await this.#begin(lots)
-      const tooLarge = await this.#write(lots)
-      if (tooLarge === undefined) break
+      const refusal = await this.#write(lots)
+      if (refusal === undefined) break
       await this.#coordinator.end('abort')
-      if (tooLarge.records === 1 || this.#batchBytes <= LEAST_BATCH_BYTES) {
-        throw tooLargeError(tooLarge.topic)
-      }
+      const { topic: name, records: count, code, message } = refusal
+      if (!TOO_LARGE.has(code)) throw refusedError(name, code, message)
+      if (count === 1 || this.#batchBytes <= LEAST_BATCH_BYTES) throw tooLargeError(name)
       this.#batchBytes = Math.floor(this.#batchBytes / 2)
     }
     await failpoint('relay:produced')
@@ -171,7 +185,7 @@ export class TransactionalProducer implements RelayProducer {
     const found = await this.#cluster.look({ names: stale })
     const missing: string[] = []
     for (const name of stale) {
-      const view = found.get(name)
+      const view = this.#found(found, name)
       if (view === undefined) {
         missing.push(name)
         continue
@@ -181,6 +195,22 @@ export class TransactionalProducer implements RelayProducer {
     }
     if (missing.length > 0) throw unknownTopic(missing)
     return views
+  }
+
+  #found(found: Found, name: string): TopicView | undefined {
+    try {
+      return found.get(name)
+    } catch (error) {
+      if (!isMillraceError(error) || error.code !== 'E_LOG_REFUSED' || this.#isOurs(name))
+        throw error
+      const { message, details } = error
+      throw new MillraceError('E_EVENT_REFUSED', message, { details, cause: error })
+    }
+  }
+
+  /** Whether it is the topic of the cursors: what is wrong there is no fault of a record. */
+  #isOurs(name: string): boolean {
+    return name === this.#opened().place.topic
   }
 
   async #begin(lots: readonly Lot[]): Promise<void> {
@@ -193,19 +223,21 @@ export class TransactionalProducer implements RelayProducer {
     } catch (error) {
       // What was known of them is not true any more.
       this.#topics.clear()
-      throw error
+      if (!isMillraceError(error) || error.code !== 'E_EVENT_REFUSED') throw error
+      if (!this.#isOurs(String(error.details['topic']))) throw error
+      throw new MillraceError('E_LOG_REFUSED', error.message, { cause: error })
     }
   }
 
   /** Writes all, round by round: a batch of each partition, at all leaders at once. */
-  async #write(lots: readonly Lot[]): Promise<TooLarge | undefined> {
+  async #write(lots: readonly Lot[]): Promise<Refusal | undefined> {
     let rest = lots.map((lot) => ({ lot, from: 0 }))
     while (rest.length > 0) {
       const parts = rest.map(({ lot, from }) => ({ lot, from, to: this.#upTo(lot, from) }))
       const led = Map.groupBy(parts, ({ lot }) => this.#leader(lot))
       const answers = await Promise.all([...led].map(([broker, some]) => this.#send(broker, some)))
-      const tooLarge = answers.find((answer) => answer !== undefined)
-      if (tooLarge !== undefined) return tooLarge
+      const refusal = answers.find((answer) => answer !== undefined)
+      if (refusal !== undefined) return refusal
       rest = parts
         .filter(({ lot, to }) => to < lot.records.length)
         .map(({ lot, to }) => ({ lot, from: to }))
@@ -231,7 +263,7 @@ export class TransactionalProducer implements RelayProducer {
     throw new MillraceError('E_LOG_UNAVAILABLE', text, { retryable: true })
   }
 
-  async #send(broker: Broker, parts: readonly Part[]): Promise<TooLarge | undefined> {
+  async #send(broker: Broker, parts: readonly Part[]): Promise<Refusal | undefined> {
     const { producerId, epoch } = this.#opened()
     const batches = parts.map(({ lot, from, to }): ProduceBatch => {
       const sequence = this.#sequences.get(placeOf(lot)) ?? 0
@@ -241,7 +273,7 @@ export class TransactionalProducer implements RelayProducer {
     })
     const connection = this.#connections.to(broker, 'produce')
     const answers = await connection.callRaw(produceApi(batches, PRODUCE_MS, this.#id))
-    let tooLarge: TooLarge | undefined
+    let refusal: Refusal | undefined
     for (const { lot, from, to } of parts) {
       const { name } = lot.topic
       const answer = answers.find((one) => one.topic === name && one.partition === lot.partition)
@@ -249,15 +281,15 @@ export class TransactionalProducer implements RelayProducer {
       if (code === KAFKA_ERROR.none) {
         const sequence = this.#sequences.get(placeOf(lot)) ?? 0
         this.#sequences.set(placeOf(lot), (sequence + to - from) % 2 ** 31)
-      } else if (TOO_LARGE.has(code)) {
-        tooLarge = { topic: name, records: to - from }
+      } else if (OF_RECORDS.has(code) && !this.#isOurs(name)) {
+        refusal = { topic: name, records: to - from, code, message: answer?.message }
       } else {
         // Perhaps another broker leads it by now.
         if (isTransient(code)) await this.#cluster.topic({ name })
         throw producerError(`topic '${name}', partition ${lot.partition}`, code, answer?.message)
       }
     }
-    return tooLarge
+    return refusal
   }
 }
 

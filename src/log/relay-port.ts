@@ -1,4 +1,4 @@
-import type { Log, LogRecord } from './port.ts'
+import type { Log, LogRecord, NewRecord } from './port.ts'
 
 /** A record on its way from the outbox into a log. */
 export type RelayedRecord = Pick<LogRecord, 'topic' | 'key' | 'value' | 'headers' | 'timestamp'> & {
@@ -29,7 +29,8 @@ export interface RelayProducer {
   /**
    * Writes the records, in order, and the cursor.
    * @throws E_LOG_UNKNOWN_TOPIC before anything is written, when a topic or the partition asked for does not exist.
-   * @throws E_EVENT_TOO_LARGE when the log refuses a record for its size.
+   * @throws E_EVENT_TOO_LARGE, E_EVENT_REFUSED when the log refuses one of the records, for its size or for what else it is or
+   * where it goes: nothing is written then, and the same records are refused again.
    * @throws E_LOG_FENCED when another producer of this shard was opened since.
    */
   produce(records: readonly RelayedRecord[], cursor: string): Promise<void>
@@ -39,6 +40,11 @@ export interface RelayProducer {
 
 /** A log that relays can write to. */
 export interface RelayLog extends Log {
+  /**
+   * Looks at records before they are kept for a relay.
+   * @throws E_EVENT_TOO_LARGE when one is larger than the log is said to take.
+   */
+  checkRelayed(records: readonly NewRecord[]): void
   relayProducer(identity: RelayIdentity): RelayProducer
 }
 

@@ -135,6 +135,8 @@ export interface AcceptedShard {
 export interface GoingOn extends AcceptedShard {
   /** Records that are not known to be in the log, and are not sent: after a restore, those that were sent before. */
   readonly leftOut: number
+  /** Why it was halted. */
+  readonly stopped: string
 }
 
 /** Who orders it, and with what. */
@@ -155,24 +157,27 @@ export async function acceptOutbox(
   shards: readonly AcceptedShard[],
 ): Promise<GoingOn[]> {
   const accept = async (tx: Transaction): Promise<GoingOn[]> => {
-    await refuseTooFar(tx, shards)
-    const { rows } = await tx.query<{ shard: number; left_out: number }>(
+    await refuseWrongPlaces(tx, shards)
+    const { rows } = await tx.query<{ shard: number; left_out: number; stopped: string }>(
       `/* millrace:outbox-accept */ update millrace.outbox_shard s set accepted = s.cursor, accepted_behind = a.behind
        from unnest($1::integer[], $2::bigint[]) a(shard, behind)
        where s.shard = a.shard and s.halted is not null and not s.retired
        returning s.shard::integer, (
          select count(*)::integer from millrace.outbox_record r
          where r.shard = s.shard and r."offset" > coalesce(s.relayed, 0) and r."offset" <= a.behind
-       ) as left_out`,
+       ) as left_out, s.halted as stopped`,
       [shards.map(({ shard }) => shard), shards.map(({ behind }) => behind?.toString() ?? null)],
     )
-    const changed = new Map(rows.map(({ shard, left_out: leftOut }) => [shard, leftOut]))
+    const goingOn = shards.flatMap((one): GoingOn[] => {
+      const row = rows.find(({ shard }) => shard === one.shard)
+      return row === undefined ? [] : [{ ...one, leftOut: row.left_out, stopped: row.stopped }]
+    })
+    const changed = new Set(goingOn.map(({ shard }) => shard))
     const refused = shards.filter(({ shard }) => !changed.has(shard)).map(({ shard }) => shard)
     if (refused.length > 0) {
       const text = `not halted, so there is nothing to accept: ${refused.join(', ')}`
       throw new MillraceError('E_OUTBOX_STATE', text, { details: { shards: refused } })
     }
-    const goingOn = shards.map((one) => ({ ...one, leftOut: changed.get(one.shard) ?? 0 }))
     const action = 'outbox.accept'
     const detail = goingOn
     await noteAction(tx, { user, reason, action, filter: shards, count: shards.length, detail })
@@ -183,22 +188,41 @@ export async function acceptOutbox(
 }
 
 /** Looked at before anything else: what is decided then stays so. */
-async function refuseTooFar(tx: Transaction, shards: readonly AcceptedShard[]): Promise<void> {
-  const { rows } = await tx.query<{ shard: number; horizon: string; next: string }>(
-    `/* millrace:outbox-horizons */ select shard::integer, horizon::text, next_offset::text as next
-     from millrace.outbox_horizon($1::smallint[])`,
+async function refuseWrongPlaces(tx: Transaction, shards: readonly AcceptedShard[]): Promise<void> {
+  const { rows } = await tx.query<{
+    shard: number
+    horizon: string
+    next: string
+    refused: string | null
+  }>(
+    `/* millrace:outbox-horizons */ select h.shard::integer, h.horizon::text, h.next_offset::text as next, s.refused::text
+     from millrace.outbox_horizon($1::smallint[]) h
+     join millrace.outbox_shard s on s.shard = h.shard and s.halted is not null`,
     [shards.map(({ shard }) => shard)],
   )
   for (const { shard, behind } of shards) {
     const found = rows.find((row) => row.shard === shard)
-    if (behind === null || found === undefined || behind < BigInt(found.horizon)) continue
-    const { horizon, next } = found
-    throw new MillraceError(
-      'E_OUTBOX_STATE',
-      behind < BigInt(next)
-        ? `shard ${shard} cannot go on behind ${behind} yet: a transaction that is open may still write records from ${horizon} on. Wait until it has ended, or end it`
-        : `shard ${shard} cannot go on behind ${behind}: the next record that is published gets offset ${next}, and all up to ${behind} would never be sent. Name a record that is there`,
-      { details: { shard, behind: String(behind), horizon, next } },
-    )
+    if (behind === null || found === undefined) continue
+    const why = whyNotBehind(behind, found)
+    if (why === undefined) continue
+    const text = `shard ${shard} cannot go on behind ${behind}${why}`
+    throw new MillraceError('E_OUTBOX_STATE', text, { details: { ...found, behind: `${behind}` } })
   }
+}
+
+function whyNotBehind(
+  behind: bigint,
+  found: { readonly horizon: string; readonly next: string; readonly refused: string | null },
+): string | undefined {
+  const { horizon, next, refused } = found
+  if (behind >= BigInt(next)) {
+    return `: the next record that is published gets offset ${next}, and all up to ${behind} would never be sent. Name a record that is there`
+  }
+  if (behind >= BigInt(horizon)) {
+    return ` yet: a transaction that is open may still write records from ${horizon} on. Wait until it has ended, or end it`
+  }
+  if (refused !== null && behind < BigInt(refused)) {
+    return `: what comes before record ${refused}, which the log refuses, is sent already. Name that one to leave it out, or none to try it again`
+  }
+  return undefined
 }

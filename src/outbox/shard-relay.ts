@@ -1,8 +1,10 @@
 import type { Core } from '../core/core.ts'
 import { failpoint } from '../core/failpoint.ts'
 import { createLoop, type Loop } from '../core/loop.ts'
+import { storableText } from '../core/storable-text.ts'
 import { describeError } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
+import { HEADER, MAX_ID_LENGTH } from '../events/envelope.ts'
 import type { RelayLog, RelayProducer } from '../log/relay-port.ts'
 import type { Pool } from '../postgres/pool.ts'
 import {
@@ -14,7 +16,7 @@ import {
   type Judgement,
 } from './cursor.ts'
 import { outboxIdentity, type OutboxIdentity } from './identity.ts'
-import { readOutbox, readOutboxRecord, type OutboxBatch } from './read.ts'
+import { readOutbox, readOutboxRecord, type OutboxBatch, type OutboxRecord } from './read.ts'
 import {
   countRecords,
   haltShard,
@@ -22,11 +24,10 @@ import {
   readHeldShard,
   retireShard,
   setWaiting,
+  type Halt,
   type HeldShard,
   type Shard,
 } from './shards.ts'
-
-type Halted = Extract<Judgement, { halted: string }>
 
 /** Longest time between two looks, for what nobody woke us for. */
 const IDLE_MS = 5_000
@@ -55,7 +56,7 @@ export interface ShardRelayOptions {
  * Moves one shard from the outbox into the log.
  *
  * Modes: closed → (open the producer, which shuts out whoever relayed before, then read the cursor and judge it) → relaying;
- * or → halted, until an operator has accepted the cursor. Any error leads back to closed: what became of the last
+ * or → halted, until an operator has accepted the cursor; also out of relaying, in front of a record that the log refuses. Any error leads back to closed: what became of the last
  * transaction is only ever learned from the cursor, never remembered. So does a doubt whether the database is still the one
  * that was judged. Retired: the shard is at its end for good.
  */
@@ -67,6 +68,10 @@ export class ShardRelay {
   #ahead: Promise<OutboxBatch> | undefined
   #behind = 0n
   #hash = ''
+  /** The log's cursor; `''`: none. */
+  #cursor = ''
+  /** The log has refused some records, the last of which this is; which of them is not known yet. */
+  #suspect: bigint | undefined
   /** Records in the log that are not noted yet. */
   #unnoted = 0
   /** Whether there is something to note: for the cursor may move without records. */
@@ -175,7 +180,8 @@ export class ShardRelay {
     // It has not drawn the number yet that it gave to the last record that was sent.
     if (batch.nextOffset <= this.#behind) this.#doubted = true
     if (this.#doubted) return 0
-    const last = batch.records.at(-1)
+    const records = this.#fewer(batch.records)
+    const last = records.at(-1)
     if (last === undefined) {
       if (ahead !== undefined) return 0
       if (ends && batch.horizon === batch.nextOffset) {
@@ -194,18 +200,60 @@ export class ShardRelay {
     await failpoint('relay:read')
     // One that lost its shard is shut out by the log; this only spares both the fight.
     if (!mayRelay()) return undefined
-    if (batch.more) this.#readAhead(last.offset)
+    if (batch.more && this.#suspect === undefined) this.#readAhead(last.offset)
     const hash = recordHash(last)
     const cursor = this.#cursorAt(last.offset, hash, new Date(last.appendedMs).toISOString())
-    await (this.#producer as RelayProducer).produce(batch.records, cursor)
+    try {
+      await (this.#producer as RelayProducer).produce(records, cursor)
+    } catch (error) {
+      if (isRefusal(error)) return this.#refused(records, error)
+      throw error
+    }
     await failpoint('relay:committed')
     this.#behind = last.offset
     this.#hash = hash
-    this.#unnoted += batch.records.length
+    this.#cursor = cursor
+    this.#unnoted += records.length
     this.#isBehindNoted = false
+    if (this.#suspect !== undefined && last.offset >= this.#suspect) this.#suspect = undefined
     if (core.clock.monotonicMs() - this.#notedMs >= NOTE_MS) await this.#note()
     // Once more: what came meanwhile woke us before we slept.
     return 0
+  }
+
+  /** The first half of those that one is among that the log refuses; all, where none is known. */
+  #fewer(records: readonly OutboxRecord[]): readonly OutboxRecord[] {
+    const upTo = this.#suspect
+    if (upTo === undefined) return records
+    const suspects = records.filter(({ offset }) => offset <= upTo)
+    return suspects.slice(0, Math.ceil(suspects.length / 2))
+  }
+
+  /**
+   * Looks for the one that the log refuses: what comes before it is written first, in order. Found, the shard is halted in
+   * front of it, and somebody decides whether it is tried again or left out.
+   */
+  async #refused(records: readonly OutboxRecord[], error: unknown): Promise<number | undefined> {
+    const { core, pool, held } = this.#options
+    const [record] = records as readonly [OutboxRecord]
+    if (records.length === 1) await this.#note()
+    if (records.length > 1 || this.#doubted) {
+      this.#suspect = records.at(-1)?.offset
+      this.#mode = 'closed'
+      await this.#close()
+      this.#log('debug', error, 'the log refuses one of some records; looking for which')
+      return 0
+    }
+    const reason = `the log refuses record ${record.offset} (${describeRecord(record)}), and nothing behind it is sent: ${describeError(error).message}`
+    await haltShard(pool, held, { reason, cursor: this.#cursor, refused: record.offset })
+    this.#suspect = undefined
+    this.#mode = 'halted'
+    await this.#close()
+    core.logger.error(
+      { shard: this.shard, reason, error: describeError(error) },
+      'a shard of the outbox is stopped: the log refuses its next record (millrace outbox accept)',
+    )
+    return undefined
   }
 
   #read(behind: bigint): Promise<OutboxBatch> {
@@ -247,19 +295,18 @@ export class ShardRelay {
       nextOffset,
     })
     const at = found ?? ''
-    if ('halted' in judgement && shard.accepted !== at) {
-      await haltShard(pool, held, judgement.halted, at)
-      this.#mode = 'halted'
-      await this.#close()
-      core.logger.error(
-        { shard: this.shard, reason: judgement.halted, cursor: at },
-        'a shard of the outbox is stopped: nothing of it is sent until an operator has decided (millrace outbox status)',
-      )
+    this.#cursor = at
+    const halt = haltOf(judgement, shard, at)
+    if (halt !== undefined && shard.accepted !== at) {
+      await this.#halt(halt, shard)
       return
     }
     this.#behind = judgement.behind
     this.#hash = judgement.hash
-    if ('halted' in judgement) await this.#goOn(judgement, shard, cursor)
+    // A record that is refused may be tried again.
+    if (halt !== undefined && (halt.refused === null || shard.acceptedBehind !== null)) {
+      await this.#goOn(halt, shard, cursor)
+    }
     this.#unnoted = await countRecords(pool, this.shard, shard.relayed ?? 0n, this.#behind)
     this.#mode = 'relaying'
     this.#isBehindNoted = shard.halted === null && this.#behind === (shard.relayed ?? 0n)
@@ -268,18 +315,41 @@ export class ShardRelay {
     core.logger.debug({ shard: this.shard, behind: String(this.#behind) }, 'a shard is relayed')
   }
 
+  /** Stays stopped, or becomes so. */
+  async #halt(halt: Halt, shard: Shard): Promise<void> {
+    const { core, pool, held } = this.#options
+    this.#mode = 'halted'
+    await this.#close()
+    const { reason, cursor, refused } = halt
+    // By whoever relayed before.
+    if (refused !== null && shard.cursor === cursor && shard.accepted === null) return
+    await haltShard(pool, held, halt)
+    core.logger.error(
+      { shard: this.shard, reason, cursor },
+      'a shard of the outbox is stopped: nothing of it is sent until an operator has decided (millrace outbox status)',
+    )
+  }
+
   /** Puts the cursor where an operator wants it. */
-  async #goOn(judgement: Halted, { acceptedBehind }: Shard, cursor: Cursor | null): Promise<void> {
+  async #goOn(
+    { reason, refused }: Halt,
+    { acceptedBehind }: Shard,
+    cursor: Cursor | null,
+  ): Promise<void> {
     const { core, pool } = this.#options
+    let appendedAt = cursor?.appendedAt ?? LONG_AGO
     if (acceptedBehind !== null) {
       const record = await readOutboxRecord(pool, this.shard, acceptedBehind)
       this.#behind = acceptedBehind
       this.#hash = record === undefined ? '' : recordHash(record)
+      if (refused !== null && record !== undefined)
+        appendedAt = new Date(record.appendedMs).toISOString()
     }
-    const text = this.#cursorAt(this.#behind, this.#hash, cursor?.appendedAt ?? LONG_AGO)
+    const text = this.#cursorAt(this.#behind, this.#hash, appendedAt)
     await (this.#producer as RelayProducer).produce([], text)
+    this.#cursor = text
     core.logger.warn(
-      { shard: this.shard, behind: String(this.#behind), reason: judgement.halted },
+      { shard: this.shard, behind: String(this.#behind), reason },
       'a shard of the outbox goes on, as an operator has decided',
     )
   }
@@ -336,6 +406,29 @@ export class ShardRelay {
     const { core } = this.#options
     core.logger[level]({ error: describeError(error), shard: this.shard }, message)
   }
+}
+
+/** Why a shard must not go on by itself. */
+function haltOf(judgement: Judgement, shard: Shard, cursor: string): Halt | undefined {
+  if ('halted' in judgement) return { reason: judgement.halted, cursor, refused: null }
+  const { halted: reason, refused } = shard
+  if (reason === null || refused === null || judgement.behind >= refused) return undefined
+  return { reason, cursor, refused }
+}
+
+function isRefusal(error: unknown): boolean {
+  return (
+    isMillraceError(error) &&
+    (error.code === 'E_EVENT_REFUSED' || error.code === 'E_EVENT_TOO_LARGE')
+  )
+}
+
+/** What names a record, without what is in it. */
+function describeRecord({ topic, headers }: OutboxRecord): string {
+  const id = headers.find(([name]) => name === HEADER.id)?.[1]
+  if (id === undefined || id === null) return `topic '${topic}'`
+  const text = storableText(Buffer.from(id).toString().slice(0, MAX_ID_LENGTH))
+  return `topic '${topic}', event ${text}`
 }
 
 const LONG_AGO = new Date(0).toISOString()

@@ -20,6 +20,10 @@ export interface Shard {
   readonly relayedHash: string
   readonly waiting: string | null
   readonly halted: string | null
+  /** Of a halted shard: the log's cursor then; `''`: that there was none. */
+  readonly cursor: string | null
+  /** Of a halted shard: the record that the log refuses. `null`: it is halted for something else. */
+  readonly refused: bigint | null
   /** The cursor that an operator has decided about; `''`: that there is none. */
   readonly accepted: string | null
   /** Behind which record to go on then. `null`: where the relay proposes. */
@@ -50,12 +54,14 @@ interface ShardRow extends Record<string, unknown> {
   readonly relayed_hash: string | null
   readonly waiting: string | null
   readonly halted: string | null
+  readonly cursor: string | null
+  readonly refused: string | null
   readonly accepted: string | null
   readonly accepted_behind: string | null
 }
 
 const COLUMNS = `s.shard::integer, coalesce(s.layout, s.shard)::integer as layout, s.epoch::text, s.relayed::text, encode(s.relayed_hash, 'hex') as relayed_hash,
-  s.waiting, s.halted, s.accepted, s.accepted_behind::text`
+  s.waiting, s.halted, s.cursor, s.refused::text, s.accepted, s.accepted_behind::text`
 /** An owner whose time is up, or whose process is dead, owns nothing. */
 const OWNED = `s.owner is not null and s.expires_at > clock_timestamp()
   and exists (select from millrace.process p where p.id = s.owner and p.expires_at > clock_timestamp())`
@@ -173,7 +179,7 @@ export async function noteRelayed(
   const { rows } = await db.query<{ reached: boolean }>(
     `/* millrace:outbox-note */ with noted as (
        update millrace.outbox_shard set relayed = $3::bigint, relayed_hash = decode($4, 'hex'),
-         waiting = null, halted = null, cursor = null, accepted = null, accepted_behind = null
+         waiting = null, halted = null, cursor = null, refused = null, accepted = null, accepted_behind = null
        where shard = $1::smallint and epoch = $2 and $3::bigint <= ${LAST_OFFSET} returning 1
      ), counted as (
        insert into millrace.count_delta (metric, label, delta)
@@ -212,18 +218,26 @@ export async function setWaiting(
   )
 }
 
-/** Stops a shard until somebody decides about the cursor. */
+/** Why a shard is halted. */
+export interface Halt {
+  readonly reason: string
+  /** The log's cursor. */
+  readonly cursor: string
+  /** The record that the log refuses. `null`: it is something else. */
+  readonly refused: bigint | null
+}
+
+/** Stops a shard until somebody decides how it goes on from the cursor. */
 export async function haltShard(
   db: Queryable,
   { shard, epoch }: HeldShard,
-  reason: string,
-  cursor: string,
+  { reason, cursor, refused }: Halt,
 ): Promise<void> {
   await db.query(
     `/* millrace:outbox-halt */ update millrace.outbox_shard
-     set halted = $3, cursor = $4, accepted = null, accepted_behind = null, waiting = null
+     set halted = $3, cursor = $4, refused = $5::bigint, accepted = null, accepted_behind = null, waiting = null
      where shard = $1::smallint and epoch = $2`,
-    [shard, epoch, reason, cursor],
+    [shard, epoch, reason, cursor, refused?.toString() ?? null],
   )
 }
 
@@ -263,6 +277,8 @@ function toShard(row: ShardRow): Shard {
     relayedHash: row.relayed_hash ?? '',
     waiting: row.waiting,
     halted: row.halted,
+    cursor: row.cursor,
+    refused: row.refused === null ? null : BigInt(row.refused),
     accepted: row.accepted,
     acceptedBehind: row.accepted_behind === null ? null : BigInt(row.accepted_behind),
   }

@@ -64,6 +64,7 @@ export const outboxAcceptCommand: Command = {
   },
   notes: [
     'A shard is stopped when the log and the database do not fit each other: the database was restored or copied, or the topic of the cursors was lost. From then on the records that the database has now are sent.',
+    'It is also stopped in front of a record that the log refuses; the reason in outbox status names it. Without --behind it is tried again, after its topic was mended; with its offset it is left out, and never sent.',
     'Without --behind, all are sent that the database does not know to be in the log; after a restore some of them were sent before, and come twice, with the same event id.',
   ],
   examples: ['millrace outbox accept 0 --dry-run', 'millrace outbox accept --all --behind sent'],

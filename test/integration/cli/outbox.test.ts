@@ -53,8 +53,8 @@ describe('millrace outbox accept', () => {
     assert.deepEqual(JSON.parse(dry.stdout), {
       dryRun: true,
       accepted: [
-        { shard: 0, behind: null, leftOut: 0 },
-        { shard: 1, behind: null, leftOut: 0 },
+        { shard: 0, behind: null, leftOut: 0, stopped: 'a reason' },
+        { shard: 1, behind: null, leftOut: 0, stopped: 'a reason' },
       ],
     })
     const accepted = async (): Promise<unknown[]> => {
@@ -82,7 +82,7 @@ describe('millrace outbox accept', () => {
     const { rows } = await cli.pool.query(
       'select operator, action, count, reason, detail from millrace.operator_action',
     )
-    const detail = [{ shard: 1, behind: '7', leftOut: 7 }]
+    const detail = [{ shard: 1, behind: '7', leftOut: 7, stopped: 'a reason' }]
     assert.deepEqual(rows, [
       { operator: 'ana', action: 'outbox.accept', count: '1', reason: 'restored', detail },
     ])
@@ -116,7 +116,7 @@ describe('millrace outbox accept', () => {
     const dry = await accept('10', '--dry-run', '--json')
     assert.deepEqual(JSON.parse(dry.stdout), {
       dryRun: true,
-      accepted: [{ shard: 1, behind: '10', leftOut: 10 }],
+      accepted: [{ shard: 1, behind: '10', leftOut: 10, stopped: 'a reason' }],
     })
     const { rows } = await cli.pool.query(
       `select 1 from millrace.outbox_shard where accepted is not null
