@@ -208,12 +208,14 @@ async function run(
     upkeep.start()
     undo.push(() => upkeep.stop())
   }
+  let relay: Relay | undefined
   if (relayLog !== undefined) {
     // A relay that dies is to be followed no later than the log ends its transaction.
     const leaseMs = Math.max(300, Math.min(10_000, heartbeat.takeOverMs))
-    const relay = new Relay({ core, pool, log: relayLog, heartbeat, listener, leaseMs })
-    relay.start()
-    undo.push(() => relay.stop())
+    relay = new Relay({ core, pool, log: relayLog, heartbeat, listener, leaseMs })
+    const started = relay
+    started.start()
+    undo.push(() => started.stop({ now }))
   }
   const definitions = configuredJobs(options)
   let worker: Worker | undefined
@@ -302,7 +304,7 @@ async function run(
       if (atOnce) now = true
       // What a slower stop is waiting for ends now.
       if (atOnce && stopping !== undefined)
-        await Promise.all([consumer.stop({ now }), worker?.stop(0)])
+        await Promise.all([consumer.stop({ now }), worker?.stop(0), relay?.stop({ now })])
       stopping ??= stopAll()
       await stopping
     },

@@ -60,11 +60,16 @@ export class Relay {
   readonly #prunes: Loop
   readonly #relays = new Map<number, ShardRelay>()
   /** Those that are on their way out, by shard. */
-  readonly #ending = new Map<number, Promise<void>>()
+  readonly #ending = new Map<
+    number,
+    { readonly relay: ShardRelay; readonly ended: Promise<void> }
+  >()
   #first = 0
   /** By the monotonic clock: until when our shards are ours. */
   #heldUntilMs = Number.NEGATIVE_INFINITY
   #pruned = 0
+  /** Whether nothing is waited for any more. */
+  #now = false
   /** Whether wake-ups arrived when we looked last. */
   #heard = false
   #off: (() => void)[] = []
@@ -126,13 +131,22 @@ export class Relay {
     for (const loop of [this.#leases, this.#polls, this.#prunes]) loop.start()
   }
 
-  /** Ends after the batches that are on their way, and gives the shards back. */
-  async stop(): Promise<void> {
+  /**
+   * Ends after the batches that are on their way, and gives the shards back. A log that does not answer is waited for 5 s; with
+   * `now`, also while a slower stop is under way, not at all.
+   */
+  async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    this.#now ||= now
     for (const off of this.#off) off()
     this.#off = []
     await Promise.all([this.#leases.stop(), this.#polls.stop(), this.#prunes.stop()])
     for (const relay of this.#relays.values()) this.#end(relay, true)
-    await Promise.all(this.#ending.values())
+    await Promise.all(
+      [...this.#ending.values()].map(async ({ relay, ended }) => {
+        await relay.stop({ now: this.#now })
+        await ended
+      }),
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -201,13 +215,13 @@ export class Relay {
     const { shard, held } = relay
     this.#relays.delete(shard)
     const ended = relay
-      .stop()
+      .stop({ now: this.#now })
       .then(() => (release ? releaseShard(pool, held) : undefined))
       .catch((error: unknown) =>
         core.logger.debug({ error, shard }, 'a shard could not be given back; its lease runs out'),
       )
       .finally(() => this.#ending.delete(shard))
-    this.#ending.set(shard, ended)
+    this.#ending.set(shard, { relay, ended })
   }
 
   /** After a connection broke: who answers now may be a replica that lagged when it took the database's place. */

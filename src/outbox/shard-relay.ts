@@ -33,6 +33,10 @@ import {
 const IDLE_MS = 5_000
 /** How often progress is noted in the database, at most; what is noted may be pruned. */
 const NOTE_MS = 500
+/** How long a stop lets the log answer. */
+const GRACE_MS = 5_000
+/** How long it waits for the turn after its connections were ended. */
+const LAST_MS = 1_000
 const FIRST_WAIT_MS = 100
 const LONGEST_WAIT_MS = 5_000
 
@@ -81,6 +85,9 @@ export class ShardRelay {
   #retryAtMs = Number.NEGATIVE_INFINITY
   /** Of the database as it was when it was judged. */
   #identity: OutboxIdentity | undefined
+  /** Ends the grace of a stop. */
+  readonly #hurry = Promise.withResolvers<false>()
+  #stopping: Promise<void> | undefined
   /** Whether the database is to be judged again before anything is sent or noted. */
   #doubted = false
   #mode: 'closed' | 'relaying' | 'halted' | 'retired' = 'closed'
@@ -140,10 +147,31 @@ export class ShardRelay {
     this.#loop.wake()
   }
 
-  /** Ends after the batch that is on its way, and notes it. */
-  async stop(): Promise<void> {
-    await this.#loop.stop()
-    await this.#note().catch((error: unknown) => this.#log('debug', error, NOT_NOTED))
+  /**
+   * Ends after the batch that is on its way, and notes it. A log that does not answer is waited for {@link GRACE_MS}, or not at
+   * all with `now`, also while a slower stop is under way; what becomes of the batch is settled by the next who opens.
+   */
+  async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    if (now) this.#hurry.resolve(false)
+    this.#stopping ??= this.#stop()
+    await this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    const { clock } = this.#options.core
+    const turn = this.#loop.stop().then(() => true)
+    const noHurry = clock.after(GRACE_MS, () => this.#hurry.resolve(false))
+    let ended = await Promise.race([turn, this.#hurry.promise])
+    noHurry()
+    if (!ended) {
+      // Whatever waits for an answer of its connections ends with them. What waits for the log's own ends with those.
+      await this.#close()
+      const late = Promise.withResolvers<false>()
+      const noLate = clock.after(LAST_MS, () => late.resolve(false))
+      ended = await Promise.race([turn, late.promise])
+      noLate()
+    }
+    if (ended) await this.#note().catch((error: unknown) => this.#log('debug', error, NOT_NOTED))
     await this.#close()
   }
 
