@@ -50,7 +50,7 @@ export interface KafkaMillrace {
 export async function onKafka(
   t: TestScope,
   brokers: readonly string[],
-  options: Omit<StartOptions, 'log'>,
+  options: StartOptions,
 ): Promise<KafkaMillrace> {
   const logger = keepingLogger()
   const millrace = await start({

@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { describe, it } from 'node:test'
-import { Admin } from '@platformatic/kafka'
+import {
+  AclOperations,
+  AclPermissionTypes,
+  Admin,
+  ResourcePatternTypes,
+  ResourceTypes,
+  type Acl,
+} from '@platformatic/kafka'
 import { z } from 'zod'
 import { event, type EventDefinition } from '../../../src/events/event.ts'
-import { listOutbox, type OutboxShard } from '../../../src/outbox/queries.ts'
+import { createCore } from '../../../src/core/core.ts'
+import { kafka } from '../../../src/kafka/kafka.ts'
+import { acceptOutbox, listOutbox, type OutboxShard } from '../../../src/outbox/queries.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { kafkaLog } from '../../support/kafka-log.ts'
 import { testDatabase } from '../../support/database.ts'
-import { sharedKafka } from '../../support/kafka.ts'
+import { sharedKafka, testKafka } from '../../support/kafka.ts'
 import { onKafka, readCommitted, relayed } from '../../support/outbox.ts'
 import { eventually } from '../../support/wait.ts'
 import { cliIn } from '../cli/run-cli.ts'
@@ -105,6 +116,91 @@ describe('a record that the log refuses', () => {
       (await listOutbox(pool)).map(({ state }) => state),
       ['relaying'],
     )
+  })
+
+  it('stops its shard where we may not write, and goes on when we may and an operator says so', async (t) => {
+    const users = { owner: 'of owner', writer: 'of writer' }
+    const cluster = await testKafka(t, {
+      sasl: { mechanisms: ['PLAIN'], users },
+      properties: {
+        'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+        // The brokers among themselves have no name.
+        'super.users': 'User:owner;User:ANONYMOUS',
+      },
+    })
+    const login = (username: string) =>
+      ({ mechanism: 'PLAIN', username, password: `of ${username}` }) as const
+    const { brokers } = cluster
+    const admin = new Admin({
+      clientId: 'test',
+      bootstrapBrokers: [...brokers],
+      sasl: login('owner'),
+    })
+    cleanup(t, async () => admin.close())
+    const allow = (
+      resourceType: Acl['resourceType'],
+      name: string,
+      operation: Acl['operation'],
+    ) => ({
+      resourceType,
+      resourceName: name,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: 'User:writer',
+      host: '*',
+      operation,
+      permissionType: AclPermissionTypes.ALLOW,
+    })
+    const { CLUSTER, TOPIC, TRANSACTIONAL_ID } = ResourceTypes
+    const owner = await kafkaLog(t, cluster, { sasl: login('owner') })
+    for (const name of ['open', 'guarded']) await owner.createTopic(name, { partitions: 1 })
+    const { url, pool } = await testDatabase(t)
+    const make = await onKafka(t, brokers, {
+      database: url,
+      relay: false,
+      ...ONE_SHARD,
+      log: kafka({ brokers, sasl: login('owner') }),
+    })
+    await make.millrace.transaction(async (tx) => {
+      for (let n = 1; n <= 3; n += 1) await tx.publish(noted('open'), { n })
+      await tx.publish(noted('guarded'), { n: 4 })
+      await tx.publish(noted('open'), { n: 5 })
+    })
+    await make.millrace.stop()
+    await admin.createAcls({
+      creations: [
+        allow(CLUSTER, 'kafka-cluster', AclOperations.CREATE),
+        allow(TRANSACTIONAL_ID, '*', AclOperations.ALL),
+        allow(TOPIC, 'open', AclOperations.ALL),
+        allow(TOPIC, 'guarded', AclOperations.DESCRIBE),
+      ],
+    })
+    await pool.query(`insert into millrace.outbox_identity (id) values ($1)`, [randomUUID()])
+    const { rows: ids } = await pool.query<{ id: string }>(
+      'select id from millrace.outbox_identity',
+    )
+    const cursors = `millrace.outbox.${ids[0]?.id}`
+    await admin.createAcls({ creations: [allow(TOPIC, cursors, AclOperations.ALL)] })
+    const { millrace } = await onKafka(t, brokers, {
+      database: url,
+      ...ONE_SHARD,
+      log: kafka({ brokers, sasl: login('writer') }),
+    })
+    const { reason } = (await eventually(async () =>
+      (await listOutbox(pool)).find(({ state }) => state === 'halted'),
+    )) as OutboxShard
+    assert.match(reason ?? '', /refuses record \d+ \(topic 'guarded'.*TOPIC_AUTHORIZATION_FAILED/)
+    const open = await owner.topic('open')
+    const end = async (): Promise<number> => {
+      const [result] = await owner.read([
+        { topic: 'open', topicId: open?.id ?? '', partition: 0, offset: 0n },
+      ])
+      return result?.records.length ?? 0
+    }
+    await eventually(async () => (await end()) === 3)
+    await admin.createAcls({ creations: [allow(TOPIC, 'guarded', AclOperations.ALL)] })
+    await acceptOutbox({ core: createCore(), pool, user: 'test' }, [{ shard: 4, behind: null }])
+    await relayed(millrace)
+    await eventually(async () => (await end()) === 4)
   })
 
   it('is refused in its transaction when it is larger than Kafka takes, with key and headers', async (t) => {
