@@ -6,6 +6,7 @@ import { withOperator } from '../connect.ts'
 import { usage } from '../errors.ts'
 import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, JSON_OPTION, ORDER_OPTIONS } from '../options.ts'
+import { countedLetters } from './dlq-filter.ts'
 import { SELECTION_OPTIONS, selectionOf } from './dlq-selection.ts'
 
 /** `millrace dlq discard` */
@@ -36,7 +37,8 @@ export const dlqDiscardCommand: Command = {
       const selection = await selectionOf(args, operator.pool)
       const seen = await seenSoFar(operator.pool)
       const count = Number(await countReplay(operator.pool, selection))
-      if (!dryRun && count > 0) await confirmMany(context, count, `discard ${count} dead letters`)
+      if (!dryRun && count > 0)
+        await confirmMany(context, count, `discard ${countedLetters(count)}`)
       const discarded =
         dryRun || count === 0 ? 0 : await discardDeadLetters(operator, selection, { reason, seen })
       if (out.format === 'json') out.json({ dryRun, count, discarded })

@@ -115,9 +115,10 @@ function changed(before: Uint8Array | null, after: Uint8Array): Change[] {
 }
 
 function compared(before: readonly string[], after: readonly string[]): Change[] {
-  return diff(after, before).map(
+  // What is in the first text alone comes first, and is told as 1.
+  return diff(before, after).map(
     ([operation, line]): Change => [
-      operation === 0 ? ' ' : operation === 1 ? '+' : '-',
+      operation === 0 ? ' ' : operation === 1 ? '-' : '+',
       String(line),
     ],
   )

@@ -120,3 +120,8 @@ export function given<T extends object>(found: T): { [K in keyof T]?: Exclude<T[
     Object.entries(found).filter(([, value]) => value !== undefined),
   ) as never
 }
+
+/** `1 dead letter`, `7 dead letters`. */
+export function countedLetters(count: number | bigint): string {
+  return `${count} dead letter${Number(count) === 1 ? '' : 's'}`
+}

@@ -5,6 +5,7 @@ import { withOperator } from '../connect.ts'
 import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, LIST_OPTIONS, ORDER_OPTIONS } from '../options.ts'
 import { followReplay, progressOf } from './follow-replay.ts'
+import { countedLetters } from './dlq-filter.ts'
 import { SELECTION_OPTIONS, selectionOf } from './dlq-selection.ts'
 import { PACE_OPTIONS, paceOf } from './replay-pace.ts'
 
@@ -52,10 +53,10 @@ export const dlqReplayCommand: Command = {
         return EXIT.ok
       }
       const dryRun = args.flag('dry-run')
-      if (!dryRun) await confirmMany(context, Number(count), `replay ${count} dead letters`)
+      if (!dryRun) await confirmMany(context, Number(count), `replay ${countedLetters(count)}`)
       const reason = args.text('reason')
       const replay = await orderReplay(operator, { selection, ...pace, dryRun, reason })
-      out.note(`replay ${replay.id}: ${count} dead letters${dryRun ? ', as a dry run' : ''}`)
+      out.note(`replay ${replay.id}: ${countedLetters(count)}${dryRun ? ', as a dry run' : ''}`)
       if (!args.flag('detach')) return followReplay(context, operator, replay)
       if (out.format === 'text') out.text(`replay ${replay.id} is ordered`)
       else out.json(progressOf(replay))
