@@ -1,4 +1,5 @@
 import type { HandlerDefinition, PreparedRecord, RecordContext, Skip } from '../consumer/handler.ts'
+import { HEADER, pickHeaders } from '../events/envelope.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import type { DeclareEffect } from '../timeline/effect.ts'
@@ -95,7 +96,7 @@ export function inTransaction<E extends ReceivedEvent<string, unknown>, P>(
       const told = (event: E, context: RecordContext, tx: Transaction): ApplyContext =>
         applyContext(
           context,
-          () => millraceTransaction(env, tx, causeOf(event), sinks.of(tx)),
+          () => millraceTransaction(env, tx, causeOf(event, context), sinks.of(tx)),
           () => effects.declare(tx, event.id, context),
         )
       if (typeof handler === 'function') {
@@ -137,10 +138,14 @@ function batched<E, P>(
   }
 }
 
-function causeOf(event: ReceivedEvent<string, unknown>): Cause {
+function causeOf(event: ReceivedEvent<string, unknown>, { record }: RecordContext): Cause {
+  // An id that a foreign definition gives cannot be told from the record by those who do not have its code.
+  const isMapped = pickHeaders(record.headers)[HEADER.id] === undefined
+  const { topic, partition, offset } = record
   return {
     correlationId: event.correlationId,
     causationId: event.id,
+    ...(isMapped ? { causationRecord: `${topic}/${partition}/${offset}` } : {}),
     ...(event.traceparent === null ? {} : { traceparent: event.traceparent }),
   }
 }

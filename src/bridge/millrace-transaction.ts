@@ -64,6 +64,8 @@ export interface MillraceTransaction extends Queryable, Writer {}
 export interface Cause {
   readonly correlationId?: string
   readonly causationId?: string
+  /** See `EncodeManyOptions`; jobs do not keep it. */
+  readonly causationRecord?: string
   readonly traceparent?: string
 }
 

@@ -19,6 +19,8 @@ export interface EncodeManyOptions extends DataLimits {
   readonly correlationId?: string
   /** The event or job that led to this one. Default: none. */
   readonly causationId?: string | null
+  /** Where the record of that event stands, `topic/partition/offset`, if its own headers do not say its id. Default: none. */
+  readonly causationRecord?: string
   /** W3C trace context. One that is not valid is left out. Default: none. */
   readonly traceparent?: string | null
   /** Instead of the definition's key. `null`: no key. */
@@ -183,7 +185,10 @@ function toRecord<Input>(
     header(HEADER.correlationId, correlationId),
   ]
   if (causationId !== null) headers.push(header(HEADER.causationId, causationId))
-  const { traceparent } = options
+  const { traceparent, causationRecord } = options
+  if (causationRecord !== undefined) {
+    headers.push(header(HEADER.causationRecord, causationRecord))
+  }
   if (typeof traceparent === 'string' && isTraceparent(traceparent)) {
     headers.push(header(HEADER.traceparent, traceparent))
   }

@@ -12,6 +12,8 @@ export const HEADER = {
   dataVersion: 'ce_dataversion',
   correlationId: 'ce_correlationid',
   causationId: 'ce_causationid',
+  /** Where the record of the causing event stands, if its id is in none of its headers: `topic/partition/offset`. */
+  causationRecord: 'ce_causationrecord',
   traceparent: 'traceparent',
 } as const
 

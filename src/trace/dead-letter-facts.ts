@@ -28,16 +28,17 @@ export async function lettersAt(
     `/* millrace:trace-letters */ with u as (
        select * from unnest($1::uuid[], $2::int[], $3::bigint[]) u(topic_id, partition, at)
      ), found as (
-       select u.*, d.id, d.application, d.state from u
+       select u.*, d.id, d.application, d.state, d.closed_at from u
        join millrace.dead_letter d on d.topic_id = u.topic_id and d.partition = u.partition and d."offset" = u.at
          and d.job_id is null
        union all
-       select u.*, d.id, d.application, d.state from u
+       select u.*, d.id, d.application, d.state, d.closed_at from u
        join millrace.dead_letter d on d.trace->'takenFrom'->>'topicId' = u.topic_id::text
          and d.trace->'takenFrom'->>'partition' = u.partition::text and d.trace->'takenFrom'->>'offset' = u.at::text
          and d.job_id is null and d.topic_id is null
      )
-     select id::text as id, application, topic_id as "topicId", partition, at::text as "offset", state from found
+     select id::text as id, application, topic_id as "topicId", partition, at::text as "offset", state,
+       closed_at as "closedAt" from found
      order by state in ('open', 'parked') desc, found.id limit ${MAX_LETTERS + 1}`,
     [
       places.map(({ topicId }) => topicId),

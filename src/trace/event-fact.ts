@@ -43,6 +43,7 @@ export function eventFact(record: Omit<PlacedRecord, 'value'>): EventFact {
     key: keyText(record.key)?.slice(0, KEY_LENGTH) ?? null,
     correlationId: text(HEADER.correlationId) ?? id,
     causationId: text(HEADER.causationId),
+    causationRecord: text(HEADER.causationRecord),
     traceparent: text(HEADER.traceparent),
     found: 'log',
   }

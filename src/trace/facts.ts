@@ -23,6 +23,8 @@ export interface EventFact {
   readonly key: string | null
   readonly correlationId: string
   readonly causationId: string | null
+  /** Where the record of the causing event stands, if its own headers do not say its id. */
+  readonly causationRecord: string | null
   readonly traceparent: string | null
   /**
    * `log`: it was read there. `outbox`: it is not in the log yet. `gone`: the log does not have it any more, and only what was
@@ -107,6 +109,8 @@ export interface LetterFact {
   readonly partition: number
   readonly offset: bigint
   readonly state: DeadLetterState
+  /** When it was replayed or discarded, in the transaction of that. */
+  readonly closedAt: Date | null
 }
 
 /** What a dead letter tells, without its bytes. */

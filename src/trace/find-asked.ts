@@ -3,14 +3,16 @@ import { isUuid } from '../core/ids.ts'
 import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
 import type { Log } from '../log/port.ts'
 import type { Asked } from './asked.ts'
-import { deadLetterOfEvent } from './dead-letter-facts.ts'
+import { deadLetterOfEvent, lettersAt } from './dead-letter-facts.ts'
 import { eventById, reachOf } from './event-by-id.ts'
 import { asKnownBy, eventFact, isRecordId } from './event-fact.ts'
 import type { EventFact, JobFact } from './facts.ts'
 import { eventKey, recordKey } from './graph.ts'
 import { handlingsOf } from './handling-facts.ts'
 import { jobById, jobMadeFrom, jobsOf } from './job-facts.ts'
+import { waitingInOutbox } from './outbox-facts.ts'
 import type { Sources } from './sources.ts'
+import { mergeWindows } from './windows.ts'
 
 /** What was asked for, as it was found. */
 export interface FoundAsked {
@@ -59,19 +61,38 @@ async function byAnyId(
   throw notFound(id, time, [...leftOut])
 }
 
-/** How long before its batch's commit a job may have been made, and after it by another clock, in milliseconds. */
+/** How long before its batch's commit a job or an event may have been made, and after it by another clock, in milliseconds. */
 const BATCH_MS = 60_000
 const SKEW_MS = 5_000
 
-/** An event whose record has no ids, with those that a job of it has. */
-async function withItsIds({ db }: Sources, event: EventFact): Promise<EventFact> {
-  const { topicId, partition, offset, id } = event
+/**
+ * An event whose record has no ids, with those that its application gave it: a job that was made of it has them, and so has
+ * an event that was published while it was handled, or replayed.
+ */
+async function withItsIds(sources: Sources, event: EventFact): Promise<EventFact> {
+  const { db, log, records, note, signal } = sources
+  const { topic, topicId, partition, offset, id } = event
   if (!isRecordId(id) || topicId === null || partition === null || offset === null) return event
-  const handlings = await handlingsOf(db, [{ topicId, partition, offset }], [])
-  const windows = handlings.flatMap(({ committedAt: at }) =>
-    at === null ? [] : [{ from: new Date(+at - BATCH_MS), to: new Date(+at + SKEW_MS) }],
-  )
-  return asKnownBy(event, await jobMadeFrom(db, { topicId, partition, offset }, windows))
+  const place = { topicId, partition, offset }
+  const handlings = await handlingsOf(db, [place], [])
+  const letters = await lettersAt(db, [place], note)
+  const times = [
+    ...handlings.map(({ committedAt }) => committedAt),
+    ...letters.map(({ closedAt }) => closedAt),
+  ].filter((at) => at !== null)
+  const windows = times.map((at) => ({
+    from: new Date(+at - BATCH_MS),
+    to: new Date(+at + SKEW_MS),
+  }))
+  const job = await jobMadeFrom(db, place, windows)
+  if (job !== undefined) return asKnownBy(event, job)
+  const wanted = { by: 'causationRecord', value: `${topic}/${partition}/${offset}` } as const
+  const [waiting] = log.transactional ? [] : await waitingInOutbox(db, wanted)
+  const due = mergeWindows(windows, records.maxWindows)
+  const options = { first: true, note, missed: note, signal }
+  const next = waiting ?? (await records.find(wanted, due, options))[0]
+  if (next === undefined) return event
+  return { ...event, id: next.causationId ?? id, correlationId: next.correlationId }
 }
 
 function foundEvent(event: EventFact): FoundAsked {
@@ -120,7 +141,7 @@ async function foundLetter(sources: Sources, letter: DeadLetter): Promise<FoundA
     correlationId: trace.correlationId ?? id,
     at: letter.recordTimestamp ?? letter.createdAt,
   }))
-  const found = event as EventFact
+  const found = await withItsIds(sources, event as EventFact)
   return {
     correlationId: trace.correlationId ?? found.correlationId,
     node,
@@ -192,7 +213,13 @@ export async function recordsAt(
         continue
       }
       const unread = result === undefined || result.unavailable !== undefined
-      const rest = { source: null, key: null, causationId: null, traceparent: null } as const
+      const rest = {
+        source: null,
+        key: null,
+        causationId: null,
+        causationRecord: null,
+        traceparent: null,
+      } as const
       found.push({ ...rest, ...place, ...known(place), found: unread ? 'unread' : 'gone' })
     }
   }

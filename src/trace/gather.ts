@@ -83,9 +83,11 @@ export async function gatherLight(
     for (const event of fresh) looked.add(eventKey(event))
     const more = await handlingsOf(db, placesOf(fresh), pauses)
     handlings.push(...more)
+    // What a replay published bears its time. Whether there are too many is told at the end.
+    const letters = await lettersAt(db, placesOf(fresh), () => {})
     const windows = [
       ...fresh.map(({ at }) => around(at, at, SLACK_MS)),
-      ...handlingWindows(more),
+      ...commitWindows([...more, ...letters.map(({ closedAt }) => ({ committedAt: closedAt }))]),
       ...(turn === 0 ? jobWindows([...jobs.values()], attempts, now) : []),
     ]
     const due = unseen(mergeWindows(windows, records.maxWindows), seen)
@@ -213,8 +215,8 @@ function placesOf(events: readonly EventFact[]): Place[] {
   )
 }
 
-function handlingWindows(handlings: readonly HandlingFact[]): Window[] {
-  return handlings.flatMap(({ committedAt }) =>
+function commitWindows(commits: readonly Pick<HandlingFact, 'committedAt'>[]): Window[] {
+  return commits.flatMap(({ committedAt }) =>
     committedAt === null ? [] : [around(new Date(+committedAt - BATCH_MS), committedAt, SLACK_MS)],
   )
 }

@@ -18,7 +18,7 @@ interface Row extends Record<string, unknown> {
 
 /** Events that are in the outbox and not yet known to be in the log. What waits there is looked through. */
 export async function waitingInOutbox(db: Queryable, wanted: Wanted): Promise<EventFact[]> {
-  const name = wanted.by === 'id' ? HEADER.id : HEADER.correlationId
+  const name = HEADER[wanted.by]
   const { rows } = await db.query<Row>(
     `/* millrace:trace-outbox */ select o.topic, o."timestamp", o.key, o.headers::text as headers
      from (

@@ -3,7 +3,7 @@ import type { Window } from './windows.ts'
 
 /** What to look for in the headers of records. */
 export interface Wanted {
-  readonly by: 'id' | 'correlationId'
+  readonly by: 'id' | 'correlationId' | 'causationRecord'
   readonly value: string
 }
 

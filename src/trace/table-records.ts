@@ -31,7 +31,7 @@ export function tableRecords(db: Queryable): RecordFinder {
     async find(wanted, windows, { first = false, note, signal }) {
       if (windows.length === 0) return []
       throwIfAborted(signal)
-      const name = wanted.by === 'id' ? HEADER.id : HEADER.correlationId
+      const name = HEADER[wanted.by]
       const { rows } = await db.query<Row>(
         `/* millrace:trace-records */ select t.name as topic, f.topic_id as "topicId", f.partition, f."offset"::text as "offset",
            f."timestamp", f.key, f.headers::text as headers, f.n::text as n

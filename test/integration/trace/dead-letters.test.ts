@@ -4,13 +4,17 @@ import { z } from 'zod'
 import { connectOperator } from '../../../src/app/operator.ts'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { application } from '../../../src/consumer/application.ts'
+import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
+import { foreign } from '../../../src/events/foreign.ts'
 import type { Queryable, Row } from '../../../src/postgres/queryable.ts'
+import { getReplay, orderReplay } from '../../../src/replay/order.ts'
 import { trace, type Timeline } from '../../../src/trace/queries.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { SPRING_HEADERS } from '../../support/foreign-dead-letters.ts'
 import { running, settled } from '../../support/millrace.ts'
+import { eventually } from '../../support/wait.ts'
 
 const ordered = event('ORDERED', { source: 'S', topic: 'orders', schema: z.object({ n: z.int() }) })
 const billing = application('billing', { deadLetterTopics: ['orders-dlt'] }).on(
@@ -102,4 +106,57 @@ test('dead letters of records are found by indexes that stand alone', async (t) 
   assert.match(plan, /Index Cond: \(\(topic_id = .* AND \(partition = .* AND \("offset" = /)
   await trace({ core: operator.core, pool: explaining, log: () => operator.log() }, '1')
   assert.match(plans.get('trace-dead-letters') ?? '', /Index Scan using dead_letter_pkey/)
+})
+
+test('what followed from a record that its application calls by an id of its own is found by its place, and by its dead letter', async (t) => {
+  const { url } = await testDatabase(t)
+  let isFixed = false
+  const purchase = foreign('tills', {
+    schema: z.object({ receipt: z.string() }),
+    id: ({ receipt }) => receipt,
+  })
+  const orders = application('orders').on(
+    purchase,
+    inTransaction(async ({ data }, { tx }) => {
+      if (data.receipt === 'r-2' && !isFixed) throw permanent('no receipt like that')
+      await tx.publish(ordered, { n: Number(data.receipt.slice(2)) })
+    }),
+  )
+  const millrace = await running(t, {
+    database: url,
+    run: [orders],
+    topics: { tills: { partitions: 1 }, orders: { partitions: 1 } },
+  })
+  const operator = await connectOperator({ database: url })
+  cleanup(t, () => operator.close())
+  await millrace.log.append(
+    ['r-1', 'r-2'].map((receipt) => {
+      const value = Buffer.from(JSON.stringify({ receipt }))
+      return { topic: 'tills', key: null, value, headers: [] }
+    }),
+  )
+  await settled(millrace)
+  const found = async (asked: string): Promise<unknown> => {
+    const { correlationId, nodes } = await trace(operator, asked)
+    return [correlationId, nodes.map(({ label, state }) => `${label}: ${state}`)]
+  }
+  assert.deepEqual(await found('tills/0/0'), [
+    'r-1',
+    ['(no type): in the log', 'orders: handled', 'ORDERED: in the log'],
+  ])
+
+  isFixed = true
+  const { id } = await orderReplay(operator, { selection: { application: 'orders' } })
+  await eventually(async () => (await getReplay(operator.pool, id)).state === 'finished')
+  for (const asked of ['tills/0/1', '1']) {
+    assert.deepEqual(await found(asked), [
+      'r-2',
+      [
+        '(no type): in the log',
+        'orders: replayed',
+        'dead letter 1: replayed',
+        'ORDERED: in the log',
+      ],
+    ])
+  }
 })

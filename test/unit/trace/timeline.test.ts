@@ -33,14 +33,12 @@ function anEvent(n: number, change: Partial<EventFact> = {}): EventFact {
     id: `e${n}`,
     type: `type-${n % 2}`,
     source: 'test',
-    topic: 'topic',
-    topicId: 'topic-id',
-    partition: 0,
-    offset: BigInt(n),
+    ...placeAt(BigInt(n)),
     at: new Date(n),
     key: null,
     correlationId: 'c',
     causationId: null,
+    causationRecord: null,
     traceparent: null,
     found: 'log',
     ...change,
@@ -73,8 +71,11 @@ function aJob(n: number, change: Partial<JobFact> = {}): JobFact {
 }
 
 function originAt(offset: bigint, application: string): JobFact['origin'] {
-  const place = { topic: 'topic', topicId: 'topic-id', partition: 0, offset }
-  return { ...place, application, handler: 'handler', generation: 0, index: 0 }
+  return { ...placeAt(offset), application, handler: 'handler', generation: 0, index: 0 }
+}
+
+function placeAt(offset: bigint) {
+  return { topic: 'topic', topicId: 'topic-id', partition: 0, offset }
 }
 
 function handled(
@@ -84,10 +85,7 @@ function handled(
 ): HandlingFact {
   return {
     application,
-    topic: 'topic',
-    topicId: 'topic-id',
-    partition: 0,
-    offset,
+    ...placeAt(offset),
     generation: 0,
     state: 'handled',
     committedAt: new Date(900),
@@ -107,7 +105,7 @@ function applicationNode(
 }
 
 function letterIn(state: LetterFact['state']): LetterFact {
-  return { id: 1n, application: 'a', topicId: 'topic-id', partition: 0, offset: 1n, state }
+  return { id: 1n, application: 'a', ...placeAt(1n), state, closedAt: null }
 }
 
 function made(
