@@ -96,9 +96,8 @@ export class LettersRun extends ReplayWork {
     for (const [item, [first, ...rest]] of failedBy) {
       const letter = letterOf.get(item) as LetterToReplay
       if (first === undefined) continue
-      // What could not be read for anybody may be read now, and fail for some: the first keeps the row.
-      const handler = letter.handler === '*' ? first.handler : letter.handler
       const { stage, attempts } = first
+      const handler = handlerOf(letter, first)
       again.push({ id: letter.id, handler, stage, attempts, error: describeFailure(first) })
       others.push(...rest)
     }
@@ -220,21 +219,23 @@ function rejected(item: Item, why: string): Item {
   return { record, generation, steps: [], filtered: undefined, rejected: said }
 }
 
+/** What could not be read for anybody may be read now, and fail for some: the first of them keeps the row. */
+function handlerOf(letter: LetterToReplay, first: FailedRecord): string {
+  return letter.handler === '*' ? first.handler : letter.handler
+}
+
 function outcomeOf(
-  { id, handler: letterHandler }: LetterToReplay,
+  letter: LetterToReplay,
   isOpen: boolean,
   failed: readonly FailedRecord[] | undefined,
 ): ReplayOutcome {
+  const { id } = letter
   if (!isOpen) return { id, outcome: 'skipped' }
   const first = failed?.[0]
   if (first === undefined) return { id, outcome: 'passed' }
+  const described = describeFailure(first)
+  const told = { stage: first.stage, handler: handlerOf(letter, first), error: described }
   // The dead letter itself keeps the stack.
-  const { stack: _, ...error } = describeFailure(first)
-  const handler = letterHandler === '*' ? first.handler : letterHandler
-  return {
-    id,
-    outcome: 'failed',
-    error,
-    fingerprint: fingerprintOf({ stage: first.stage, handler, error: describeFailure(first) }),
-  }
+  const { stack: _, ...error } = described
+  return { id, outcome: 'failed', error, fingerprint: fingerprintOf(told) }
 }

@@ -13,13 +13,11 @@ export {
   changeReplay,
   countReplay,
   getReplay,
-  orderRecordsReplay,
   orderReplay,
-  planRecordsReplay,
-  type RecordsReplayOrder,
   type ReplayChange,
   type ReplayOrder,
 } from './order.ts'
+export { orderRecordsReplay, planRecordsReplay, type RecordsReplayOrder } from './records-order.ts'
 export type { Replay, ReplayState } from './replay.ts'
 
 /** Which replays to list. */

@@ -51,8 +51,8 @@ export const replaysCreateCommand: Command = {
       ...paceOf(args),
     }
     return withOperator(context, { config: 'if-there', writes: true }, async ({ operator }) => {
-      const { ranges } = await planRecordsReplay(await operator.log(), order)
-      const count = ranges.reduce((sum, range) => sum + range.to - range.from, 0n)
+      const plan = await planRecordsReplay(await operator.log(), order)
+      const count = plan.total
       if (count === 0n) {
         if (out.format === 'json') out.json(null)
         out.note('nothing to replay: there are no records in that range')
@@ -64,7 +64,7 @@ export const replaysCreateCommand: Command = {
         await confirmMany(context, Number(count), what)
       }
       const reason = args.text('reason')
-      const replay = await orderRecordsReplay(operator, { ...order, dryRun, reason })
+      const replay = await orderRecordsReplay(operator, { ...order, dryRun, reason }, plan)
       out.note(`replay ${replay.id}: ${count} past records${dryRun ? ', as a dry run' : ''}`)
       if (!args.flag('detach')) return followReplay(context, operator, replay)
       if (out.format === 'text') out.text(`replay ${replay.id} is ordered`)

@@ -13,12 +13,9 @@ import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import type { ReceivedEvent } from '../../../src/events/received-event.ts'
 import { kafka } from '../../../src/kafka/kafka.ts'
-import {
-  getReplay,
-  orderRecordsReplay,
-  type RecordsReplayOrder,
-} from '../../../src/replay/order.ts'
+import { getReplay } from '../../../src/replay/order.ts'
 import { replayFailures } from '../../../src/replay/queries.ts'
+import { orderRecordsReplay, type RecordsReplayOrder } from '../../../src/replay/records-order.ts'
 import type { Replay } from '../../../src/replay/replay.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
