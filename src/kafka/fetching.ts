@@ -1,42 +1,27 @@
 import { StopReason } from '../core/abort.ts'
 import { backoffMs } from '../core/backoff.ts'
-import type { Core } from '../core/core.ts'
 import { createLoop, type Loop } from '../core/loop.ts'
 import { BrokerFetcher, type BrokerAnswer } from './broker-fetcher.ts'
-import { keyOf, type Buffers } from './buffers.ts'
-import type { Broker, Cluster } from './cluster.ts'
+import { keyOf } from './buffers.ts'
+import type { Broker } from './cluster.ts'
 import type { Connections } from './connections.ts'
 import type { FetchAsk, FetchedPartition } from './fetch-api.ts'
+import { FetchPlan, MAX_UNSERVED, type FetchPlanOptions } from './fetch-plan.ts'
 import type { Asked, Demand, Outcome, PartitionBuffer } from './partition-buffer.ts'
 import type { Offsets } from './offsets.ts'
 import { errorName, KAFKA_ERROR } from './protocol.ts'
 import { Segment } from './segment.ts'
 
 /** Options of {@link Fetching}. */
-export interface FetchingOptions {
-  readonly core: Core
-  readonly cluster: Cluster
+export interface FetchingOptions extends FetchPlanOptions {
   readonly connections: Connections
   readonly offsets: Offsets
-  readonly buffers: Buffers
-  /** Most bytes that are fetched and not yet read, over all partitions. */
-  readonly maxBufferedBytes: number
   /** Most bytes that one batch of records may decompress to. */
   readonly maxBatchBytes: number
   /** Told when there may be something new to read of a topic. */
   readonly onNews: (topicId: string) => void
 }
 
-/** Most bytes of one partition in an answer: what brokers allow a batch to have, unless told otherwise. */
-const PARTITION_BYTES = 1_048_576
-const LEAST_PARTITION_BYTES = 65_536
-/** Most bytes of one answer. */
-const ANSWER_BYTES = 8_388_608
-/** A partition with more than this at hand is not watched, nor one that nobody has read for so many milliseconds. */
-const WATCHED_BYTES = 524_288
-const WATCHED_MS = 3_000
-/** How often in a row a leader may send nothing of what it has before that counts as trouble. */
-const MAX_UNSERVED = 8
 /** After so many milliseconds without an answer, it is asked who leads the partition by now. */
 const LATE_MS = 1_000
 const TICK_MS = 500
@@ -50,6 +35,7 @@ const BACKOFF = { baseMs: 50, maxMs: 2_000 }
  */
 export class Fetching {
   readonly #options: FetchingOptions
+  readonly #plan: FetchPlan
   readonly #fetchers = new Map<number, BrokerFetcher>()
   readonly #ticks: Loop
   readonly #stopping = new AbortController()
@@ -57,6 +43,7 @@ export class Fetching {
 
   constructor(options: FetchingOptions) {
     this.#options = options
+    this.#plan = new FetchPlan(options)
     this.#ticks = createLoop({
       clock: options.core.clock,
       intervalMs: TICK_MS,
@@ -116,74 +103,14 @@ export class Fetching {
       core,
       broker,
       connections,
-      demands: () => this.#pickDemands(broker.id),
-      watches: () => this.#pickWatches(broker.id),
+      demands: () => this.#plan.demands(broker.id),
+      watches: () => this.#plan.watches(broker.id),
       fetched: (asked, answer) => this.#fetched(asked, answer),
       watched: (watches, answer) => this.#watched(watches, answer),
       failed: (asked, error) => this.#failed(broker, asked, error),
     })
     this.#fetchers.set(broker.id, fetcher)
     return fetcher
-  }
-
-  *#led(brokerId: number): Generator<{ buffer: PartitionBuffer; epoch: number }> {
-    for (const buffer of this.#options.buffers) {
-      if (buffer.recovering) continue
-      const leader = this.#options.cluster.leader(buffer.topicId, buffer.partition)
-      if ('broker' in leader && leader.broker.id === brokerId) yield { buffer, epoch: leader.epoch }
-    }
-  }
-
-  /** What a broker is asked about next, and how much it may send. */
-  #pickDemands(brokerId: number): { asked: Map<PartitionBuffer, Asked>; maxBytes: number } {
-    const { maxBufferedBytes } = this.#options
-    const { room } = this.#options.buffers
-    const asked = new Map<PartitionBuffer, Asked>()
-    const led = [...this.#led(brokerId)].filter(
-      ({ buffer }) => buffer.demands.size > 0 && buffer.asked === undefined,
-    )
-    // The broker fills its answer in the order of the request: who has waited longest comes first.
-    led.sort((a, b) => a.buffer.lastFetched - b.buffer.lastFetched)
-    for (const { buffer, epoch } of led) {
-      const wanted = [...buffer.demands.values()]
-      const demand = wanted.find(({ ahead }) => !ahead) ?? wanted[0]
-      if (demand === undefined) continue
-      buffer.demands.delete(demand.offset)
-      // What nobody waits for yet is left when memory is short.
-      if (demand.ahead && room < maxBufferedBytes / 4) continue
-      const ask = this.#askFor(buffer, demand.offset, epoch)
-      const one: Asked = { demand, ask, brokerId, since: this.#now() }
-      buffer.asked = one
-      asked.set(buffer, one)
-    }
-    return { asked, maxBytes: clamp(room, PARTITION_BYTES, ANSWER_BYTES) }
-  }
-
-  #pickWatches(brokerId: number): { asks: Map<PartitionBuffer, FetchAsk>; maxBytes: number } {
-    const { room } = this.#options.buffers
-    const asks = new Map<PartitionBuffer, FetchAsk>()
-    const now = this.#now()
-    for (const { buffer, epoch } of this.#led(brokerId)) {
-      const { end, lastRead } = buffer
-      if (end === undefined || now - lastRead > WATCHED_MS || buffer.unread > WATCHED_BYTES)
-        continue
-      buffer.watched = end
-      asks.set(buffer, this.#askFor(buffer, end, epoch))
-    }
-    return { asks, maxBytes: clamp(room, PARTITION_BYTES, ANSWER_BYTES) }
-  }
-
-  #askFor(
-    { topicId, partition, unserved }: PartitionBuffer,
-    offset: bigint,
-    leaderEpoch: number,
-  ): FetchAsk {
-    const share = Math.floor(
-      this.#options.maxBufferedBytes / Math.max(1, this.#options.buffers.size),
-    )
-    const fair = clamp(share, LEAST_PARTITION_BYTES, PARTITION_BYTES)
-    const maxBytes = fair * 2 ** Math.min(unserved, MAX_UNSERVED)
-    return { topicId, partition, offset, leaderEpoch, maxBytes }
   }
 
   #fetched(asked: ReadonlyMap<PartitionBuffer, Asked>, { parts, source }: BrokerAnswer): void {
@@ -415,8 +342,4 @@ type SourcedPartition = FetchedPartition & Pick<BrokerAnswer, 'source'>
 
 function nameOf({ id, host, port }: Broker): string {
   return `broker ${id} (${host}:${port})`
-}
-
-function clamp(value: number, least: number, most: number): number {
-  return Math.min(most, Math.max(least, value))
 }
