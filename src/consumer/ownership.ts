@@ -111,9 +111,7 @@ export class Ownership {
     const { pool, application, heartbeat } = this.#options
     if (!heartbeat.alive) return undefined
     const processId = heartbeat.id
-    const known = await listPositions(pool, application.name)
-    await this.#dropMoved(known)
-    const positions = await this.#reconcile(known)
+    const positions = await this.#reconcile(await listPositions(pool, application.name))
     const readers = await liveReaders(pool, application.name, application.topics)
     const mine = new Map<PartitionName, PositionRow>()
     // Topics that the same processes read are shared out together, so that the loads are even over all of them.
@@ -126,6 +124,7 @@ export class Ownership {
     }
 
     await this.#giveBackLeft(processId, positions, mine)
+    await this.#dropMoved(positions)
     const surplus = [...this.#held.keys()].filter((name) => mine.get(name)?.paused !== false)
     if (surplus.length > 0) {
       await Promise.all(surplus.map((name) => this.#release(name, false)))
