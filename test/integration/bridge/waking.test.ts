@@ -26,7 +26,8 @@ test('handlers wake the workers through what they are bound to, after the commit
   const mail = job('mail', { args, queue: 'mail', handle: () => {} })
   const note = job('note', { args, queue: 'notes', handle: () => {} })
   const event = { id: 'e', correlationId: 'c', traceparent: null } as ReceivedEvent<string, unknown>
-  const context = { application: 'app', handler: 'h' } as RecordContext
+  const record = { topic: 't', partition: 0, offset: 0n, headers: [] as const }
+  const context = { application: 'app', handler: 'h', record } as unknown as RecordContext
   const makes = toJob(mail, () => ({})).bind(environment)
   const inserts = inTransaction(async (_, { tx }) => void (await tx.insert(note, {}))).bind(
     environment,
