@@ -86,7 +86,7 @@ async function withItsIds(sources: Sources, event: EventFact): Promise<EventFact
   }))
   const job = await jobMadeFrom(db, place, windows)
   if (job !== undefined) return asKnownBy(event, job)
-  const wanted = { by: 'causationRecord', value: `${topic}/${partition}/${offset}` } as const
+  const wanted = { by: 'causationRecord', value: recordKey(topic, partition, offset) } as const
   const [waiting] = log.transactional ? [] : await waitingInOutbox(db, wanted)
   const due = mergeWindows(windows, records.maxWindows)
   const options = { first: true, note, missed: note, signal }
