@@ -16,6 +16,7 @@ import { kafka } from '../../../src/kafka/kafka.ts'
 import { acceptOutbox, listOutbox, type OutboxShard } from '../../../src/outbox/queries.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { kafkaLog } from '../../support/kafka-log.ts'
+import { createTopicWith } from '../../support/kafka-topics.ts'
 import { testDatabase } from '../../support/database.ts'
 import { sharedKafka, testKafka } from '../../support/kafka.ts'
 import { onKafka, readCommitted, relayed } from '../../support/outbox.ts'
@@ -236,16 +237,6 @@ describe('a record that the log refuses', () => {
   })
 })
 
-async function createCompacted(brokers: readonly string[], topic: string): Promise<void> {
-  const admin = new Admin({ clientId: 'test', bootstrapBrokers: [...brokers] })
-  try {
-    await admin.createTopics({
-      topics: [topic],
-      partitions: 1,
-      replicas: 1,
-      configs: [{ name: 'cleanup.policy', value: 'compact' }],
-    })
-  } finally {
-    await admin.close()
-  }
+function createCompacted(brokers: readonly string[], topic: string): Promise<void> {
+  return createTopicWith(brokers, topic, { 'cleanup.policy': 'compact' })
 }

@@ -9,6 +9,7 @@ import { event, type EventDefinition } from '../../../src/events/event.ts'
 import { job } from '../../../src/jobs/job.ts'
 import type { LogRecord } from '../../../src/log/port.ts'
 import { cleanup } from '../../support/cleanup.ts'
+import { createTopicWith } from '../../support/kafka-topics.ts'
 import { testDatabase } from '../../support/database.ts'
 import { sharedKafka } from '../../support/kafka.ts'
 import { onKafka, readCommitted, relayed } from '../../support/outbox.ts'
@@ -429,17 +430,6 @@ async function ownersOf(pool: pg.Pool): Promise<Record<string, number>> {
 }
 
 /** A topic that takes batches of 20 kB. */
-async function createSmallTopic(brokers: readonly string[], topic: string): Promise<void> {
-  const { Admin } = await import('@platformatic/kafka')
-  const admin = new Admin({ clientId: 'test', bootstrapBrokers: [...brokers] })
-  try {
-    await admin.createTopics({
-      topics: [topic],
-      partitions: 1,
-      replicas: 1,
-      configs: [{ name: 'max.message.bytes', value: '20000' }],
-    })
-  } finally {
-    await admin.close()
-  }
+function createSmallTopic(brokers: readonly string[], topic: string): Promise<void> {
+  return createTopicWith(brokers, topic, { 'max.message.bytes': '20000' })
 }
