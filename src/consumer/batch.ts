@@ -77,7 +77,10 @@ export class Batch {
     const { topic, partition, generation } = position
     const scope = { env, about: { topic, partition }, signal }
     const items: Item[] = []
-    for (const record of read.records) items.push(await toItem(scope, record, generation))
+    for (const record of read.records) {
+      const item = toItem(scope, record, generation)
+      items.push(item instanceof Promise ? await item : item)
+    }
     await prepareItems(scope, items)
     const batch = new Batch(scope, position, items, read.nextOffset)
     try {

@@ -8,20 +8,32 @@ import type { BatchScope } from './batch-environment.ts'
 import { StepContext, type Item, type Step } from './step.ts'
 
 /**
- * Reads a record, and finds out who is to handle it.
+ * Reads a record, and finds out who is to handle it. Waits only for an asynchronous schema: a promise for each record costs
+ * more than most of what is done here.
  * @param generation of the position that reads it.
- * @throws the signal's reason when it is aborted while an asynchronous schema is waited for.
+ * @throws the signal's reason when it is aborted while such a schema is waited for.
  */
-export async function toItem(
+export function toItem(
   scope: BatchScope,
   record: LogRecord,
   generation: number,
-): Promise<Item> {
-  const { env, signal } = scope
-  const none = { record, generation, steps: [], filtered: undefined, rejected: undefined }
+): Item | Promise<Item> {
+  const { env } = scope
   if (env.options.deadLetterTopics.includes(record.topic))
-    return { ...none, taken: readForeignDeadLetter(record) }
-  const decoded = await decodeWithin(scope, record)
+    return { ...noneOf(record, generation), taken: readForeignDeadLetter(record) }
+  const decoded = env.decode(record)
+  return decoded instanceof Promise
+    ? decodeWithin(scope, decoded).then((late) => itemOf(scope, record, generation, late))
+    : itemOf(scope, record, generation, decoded)
+}
+
+function itemOf(
+  { env, signal }: BatchScope,
+  record: LogRecord,
+  generation: number,
+  decoded: Decoded,
+): Item {
+  const none = noneOf(record, generation)
   switch (decoded.kind) {
     case 'filtered':
       return { ...none, filtered: decoded.reason }
@@ -44,9 +56,11 @@ export async function toItem(
   }
 }
 
-async function decodeWithin({ env, signal }: BatchScope, record: LogRecord): Promise<Decoded> {
-  const answer = env.decode(record)
-  if (!(answer instanceof Promise)) return answer
+function noneOf(record: LogRecord, generation: number): Item {
+  return { record, generation, steps: [], filtered: undefined, rejected: undefined }
+}
+
+function decodeWithin({ env, signal }: BatchScope, answer: Promise<Decoded>): Promise<Decoded> {
   const timeoutMs = env.options.prepareTimeoutMs
   return within(answer, { clock: env.core.clock, timeoutMs, signal }).catch((error: unknown) => {
     if (!(error instanceof TimeoutReason)) throw error

@@ -33,35 +33,59 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
   scope.signal.addEventListener('abort', onAbort, { once: true })
   if (scope.signal.aborted) onAbort()
   const within = { ...scope, signal: ending.signal }
+  const lookAfter = async (step: Step): Promise<void> => {
+    // What fails at once keeps nobody waiting, and is looked at with the rest.
+    if (step.failure === undefined || step.context.attempt === 1) return
+    try {
+      await brake?.lookEarly(within, items)
+    } catch (error) {
+      ending.abort(error)
+      throw error
+    }
+  }
+  const prepareLane = (lane: readonly Step[], from = 0): Promise<void> | undefined => {
+    for (let at = from; at < lane.length; at += 1) {
+      const step = lane[at] as Step
+      const waiting = prepareStep(within, step)
+      if (waiting !== undefined)
+        return waiting.then(() => lookAfter(step)).then(() => prepareLane(lane, at + 1))
+    }
+    return undefined
+  }
   try {
-    await forEachConcurrently(lanes.values(), options.prepareConcurrency, async (lane) => {
-      for (const step of lane) {
-        await prepareStep(within, step)
-        // What fails at once keeps nobody waiting, and is looked at with the rest.
-        if (step.failure === undefined || step.context.attempt === 1) continue
-        try {
-          await brake?.lookEarly(within, items)
-        } catch (error) {
-          ending.abort(error)
-          throw error
-        }
-      }
-    })
+    await forEachConcurrently(lanes.values(), options.prepareConcurrency, (lane) =>
+      prepareLane(lane),
+    )
   } finally {
     scope.signal.removeEventListener('abort', onAbort)
   }
 }
 
-async function prepareStep(scope: BatchScope, step: Step): Promise<void> {
+/** Calls `prepare` of a step. A promise only if it waits or throws: most look nothing up, and are done at once. */
+function prepareStep(scope: BatchScope, step: Step): Promise<void> | undefined {
+  throwIfAborted(scope.signal)
+  let result: unknown
+  try {
+    result = call(step)
+  } catch (thrown) {
+    return prepareWaiting(scope, step, () => {
+      throw thrown
+    })
+  }
+  if (isThenable(result)) return prepareWaiting(scope, step, () => result)
+  take(step, result)
+  return undefined
+}
+
+/** Goes on with what the first call gave, until it is known what becomes of the step. */
+async function prepareWaiting(scope: BatchScope, step: Step, first: () => unknown): Promise<void> {
   const { maxAttempts, prepareTimeoutMs } = scope.env.options
-  const { handler, event, context } = step
+  const { handler, context } = step
+  let attempt = first
   for (let tries = 1; ; tries += 1) {
-    throwIfAborted(scope.signal)
     try {
-      const result: unknown = handler.run.prepare?.(event, context)
-      const value = isThenable(result) ? await context.within(result, prepareTimeoutMs) : result
-      if (isSkip(value)) step.skipped = value
-      else step.prepared = value
+      const result = attempt()
+      take(step, isThenable(result) ? await context.within(result, prepareTimeoutMs) : result)
       context.attempt = 1
       return
     } catch (thrown) {
@@ -79,5 +103,16 @@ async function prepareStep(scope: BatchScope, step: Step): Promise<void> {
       })
       if (decision === 'retry') context.attempt += 1
     }
+    throwIfAborted(scope.signal)
+    attempt = () => call(step)
   }
+}
+
+function call({ handler, event, context }: Step): unknown {
+  return handler.run.prepare?.(event, context)
+}
+
+function take(step: Step, value: unknown): void {
+  if (isSkip(value)) step.skipped = value
+  else step.prepared = value
 }

@@ -37,11 +37,18 @@ export function encodeMeta(meta: JobMeta): string | null {
     return null
   }
   return JSON.stringify({
-    origin: origin === undefined ? undefined : { ...origin, offset: String(origin.offset) },
+    origin: origin && encodedOrigin(origin),
     correlationId,
     causationId,
     traceparent,
   })
+}
+
+/** Key by key, for one is made for each job, and copying all keys takes as long again as writing them. */
+function encodedOrigin(origin: JobOrigin): Record<keyof JobOrigin, string | number> {
+  const { application, handler, topic, topicId, partition, offset, generation, index } = origin
+  const at = String(offset)
+  return { application, handler, topic, topicId, partition, offset: at, generation, index }
 }
 
 /** The inverse of {@link encodeMeta}. */
