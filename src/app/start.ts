@@ -257,7 +257,14 @@ async function run(
     undo.push(() => serving.stop())
     await serving.start()
   }
-  const consumer = new Consumer({ ...env, heartbeat, listener, applications, codeVersion })
+  const consumer = new Consumer({
+    ...env,
+    heartbeat,
+    listener,
+    applications,
+    codeVersion,
+    ...(worker && { places: worker }),
+  })
   undo.push(() => consumer.stop({ now }))
   for (const { name, options: own } of applications) {
     await setExport(pool, name, own.exportDeadLetters)

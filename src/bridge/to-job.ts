@@ -21,7 +21,7 @@ export interface ToJob<E> extends HandlerDefinition<E> {
 
 /**
  * Makes a job of every record: one per event and handler, in the transaction that moves the position, all jobs of a batch
- * with one statement. `args` says what the job is given; it may look things up, and it may {@link skip}.
+ * with one statement; what this process has places for is claimed as it is inserted. `args` says what the job is given; it may look things up, and it may {@link skip}.
  *
  * The job keeps the record's origin. Args that do not match the job's schema make the record a dead letter.
  */
@@ -33,8 +33,18 @@ export function toJob<E extends ReceivedEvent<string, unknown>, I>(
   return {
     job,
     defaultName: job.kind,
-    bind: ({ core, waker }) => ({
+    bind: ({ core, waker, places }) => ({
       disposition: 'jobs',
+      ...(places === undefined || options.scheduleIn !== undefined
+        ? {}
+        : {
+            reserve: (records: number, signal: AbortSignal) =>
+              places.reserve(
+                { queue: options.queue ?? job.queue, kind: job.kind },
+                records,
+                signal,
+              ),
+          }),
       prepare(event: E, context): NewJob | Skip | Promise<NewJob | Skip> {
         const make = (given: I | Skip): NewJob | Skip =>
           isSkip(given)
@@ -43,11 +53,10 @@ export function toJob<E extends ReceivedEvent<string, unknown>, I>(
         const given = args(event, context)
         return isThenable(given) ? Promise.resolve(given).then(make) : make(given)
       },
-      async applyBatch(records, tx) {
-        const { wakes } = await insertJobs(
-          tx,
-          records.map(({ prepared }) => prepared as NewJob),
-        )
+      async applyBatch(records, tx, reservation) {
+        const jobs = records.map(({ prepared }) => prepared as NewJob)
+        if (reservation !== undefined) return reservation.insert(tx, jobs)
+        const { wakes } = await insertJobs(tx, jobs)
         tx.afterCommit(() => waker.wake(wakes))
       },
     }),

@@ -41,7 +41,7 @@ export interface Applied {
  * `onStep` is told whose function is being called, and `undefined` when nobody's is: so the caller knows whose error it was.
  */
 export async function applyItems(
-  { env, signal }: BatchScope,
+  { env, signal, reservations }: BatchScope,
   tx: Transaction,
   items: readonly Item[],
   onStep: (step: Step | undefined) => void,
@@ -94,7 +94,7 @@ export async function applyItems(
   }
   await failpoint('batch:applied')
   for (const [handler, group] of batched) {
-    const result = handler.run.applyBatch?.(group, tx)
+    const result = handler.run.applyBatch?.(group, tx, reservations?.of(handler))
     const timeoutMs = Math.max(0, left())
     if (isThenable(result)) await within(result, { clock: core.clock, timeoutMs, signal })
   }

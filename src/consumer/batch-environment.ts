@@ -6,6 +6,7 @@ import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { ResolvedApplicationOptions } from './application.ts'
 import type { HandlerEnvironment } from './handler.ts'
+import type { BatchReservations } from './reservations.ts'
 import type { BoundHandler, Item } from './step.ts'
 
 /** What the batches of one owned partition need. */
@@ -55,6 +56,8 @@ export interface BatchScope {
   /** Where they come from: `{ topic, partition }`, or `{ replay }`. */
   readonly about: LogFields
   readonly signal: AbortSignal
+  /** What handlers have reserved for the batch; absent in a replay. */
+  readonly reservations?: BatchReservations
 }
 
 /** Waits between tries of a record that failed: 0.2 s, doubling, at most 10 s. */

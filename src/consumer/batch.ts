@@ -16,6 +16,7 @@ import {
 } from './positions.ts'
 import { prepareItems } from './prepare.ts'
 import { hashOf } from './record-hash.ts'
+import { BatchReservations } from './reservations.ts'
 import { settleItems, type CommitRange, type ItemRange } from './settle.ts'
 import type { Item } from './step.ts'
 
@@ -82,9 +83,11 @@ export class Batch {
       items.push(item instanceof Promise ? await item : item)
     }
     await prepareItems(scope, items)
-    const batch = new Batch(scope, position, items, read.nextOffset)
+    using reservations = new BatchReservations()
+    const batch = new Batch({ ...scope, reservations }, position, items, read.nextOffset)
     try {
       await env.brake?.look(scope, items)
+      await reservations.make(items, signal)
       if (items.length === 0) {
         await batch.#commit([], read.nextOffset, () => Promise.resolve(NOTHING))
       } else await batch.#settle({ from: 0, to: items.length })

@@ -18,8 +18,9 @@ export function bindApplication(
   application: Application,
   parts: HandlerEnvironment & { readonly heartbeat: Heartbeat },
 ): BoundApplication {
-  const { core, pool, log, waker, codeVersion, heartbeat } = parts
-  const handlers = bind(application, { core, pool, log, waker, codeVersion })
+  const { core, pool, log, waker, places, codeVersion, heartbeat } = parts
+  const environment = { core, pool, log, waker, codeVersion, ...(places && { places }) }
+  const handlers = bind(application, environment)
   // The transaction must be over long before somebody else may take the partition.
   const options = {
     ...application.options,
@@ -29,11 +30,7 @@ export function bindApplication(
     ),
   }
   return {
-    core,
-    pool,
-    log,
-    waker,
-    codeVersion,
+    ...environment,
     application: application.name,
     options,
     makesJobs: [...handlers.values()].flat().some(({ run }) => run.disposition === 'jobs'),

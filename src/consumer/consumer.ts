@@ -22,6 +22,7 @@ export interface ConsumerOptions {
   readonly applications: readonly Application[]
   /** See {@link HandlerEnvironment}. */
   readonly waker: HandlerEnvironment['waker']
+  readonly places?: NonNullable<HandlerEnvironment['places']>
   readonly codeVersion: string | null
   /** Time between two looks at who should own what, in milliseconds. Default 1,000. */
   readonly ownershipMs?: number

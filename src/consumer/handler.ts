@@ -58,7 +58,22 @@ export interface RecordHandler<E, P = unknown> {
     context: RecordContext,
     tx: Transaction,
   ): void | undefined | Skip | Promise<void | undefined | Skip>
-  applyBatch?(records: readonly PreparedRecord<E, P>[], tx: Transaction): Promise<void>
+  applyBatch?(
+    records: readonly PreparedRecord<E, P>[],
+    tx: Transaction,
+    reservation?: Reservation,
+  ): Promise<void>
+  /**
+   * Asked once per batch, before its transaction, with how many of its records are about to come to `applyBatch`; may wait.
+   * What it gives is passed on, and given back when the batch is through, however it ended.
+   */
+  reserve?(records: number, signal: AbortSignal): Promise<Reservation | undefined>
+}
+
+/** Places with the workers of this process, for jobs that are about to be made; what they are, the other side knows. */
+export interface Reservation extends Disposable {
+  /** Inserts jobs, and sees to it that somebody executes them once `tx` is committed. */
+  insert(tx: Transaction, jobs: readonly unknown[]): Promise<void>
 }
 
 /** What a handler is bound to when its application starts. */
@@ -70,6 +85,14 @@ export interface HandlerEnvironment {
   /** Tells the workers of jobs that were made, once they are committed; given by who knows the other side. */
   readonly waker: {
     wake(wakes: readonly { readonly queue: string; readonly place: number }[]): void
+  }
+  /** Who has places for jobs in this process, if it executes any. */
+  readonly places?: {
+    reserve(
+      where: { readonly queue: string; readonly kind: string },
+      wanted: number,
+      signal: AbortSignal,
+    ): Promise<Reservation | undefined>
   }
 }
 

@@ -15,6 +15,18 @@ export interface InsertedJobs {
   readonly wakes: readonly QueueWake[]
 }
 
+/** That jobs are executing from the moment they exist: who claims them, and under which token. */
+export interface InsertClaim {
+  readonly token: string
+  readonly processId: string
+}
+
+/** Where a job stands: in its line, and on the disk. */
+export interface InsertedPlace {
+  readonly place: number
+  readonly tid: string
+}
+
 /**
  * Inserts jobs in the caller's transaction, in one statement whatever their number, with the counts they change.
  * Nobody is woken: give `wakes` to a `JobWaker` after the commit, or leave the jobs to be polled for, which takes up to a second.
@@ -22,8 +34,24 @@ export interface InsertedJobs {
 export async function insertJobs(db: Queryable, jobs: readonly NewJob[]): Promise<InsertedJobs> {
   if (jobs.length === 0) return { ids: [], wakes: [] }
   const { text, values } = insertStatement(jobs)
-  const { rows } = await db.query<{ place: string }>(text, values)
-  return { ids: jobs.map(({ id }) => id), wakes: wakesOf(jobs, Number(rows[0]?.place)) }
+  const { rows } = await db.query<{ drawn: string }>(text, values)
+  return { ids: jobs.map(({ id }) => id), wakes: wakesOf(jobs, placeOf(rows[0], 0)) }
+}
+
+/**
+ * Inserts jobs, none of them with a due time, that are claimed by `claim` as soon as the caller's transaction commits: no
+ * worker looks for them, nobody is to be woken, and the row is written once instead of twice.
+ */
+export async function insertClaimedJobs(
+  db: Queryable,
+  jobs: readonly NewJob[],
+  claim: InsertClaim,
+): Promise<readonly InsertedPlace[]> {
+  if (jobs.length === 0) return []
+  const { text, values } = insertStatement(jobs, claim)
+  const { rows } = await db.query<{ drawn: string; tids: string }>(text, values)
+  const tids = rows[0]?.tids.split(' ') ?? []
+  return jobs.map((_, index) => ({ place: placeOf(rows[0], index), tid: tids[index] as string }))
 }
 
 /** Those with a due time are staged when it has come; one that is due already is polled for. */
@@ -114,14 +142,24 @@ const DUE_IN: Column = {
 /** How many places in line, one behind the other, a draw of the sequence `job_place` gives: its increment. */
 export const PLACES_PER_DRAW = 1_024
 
+/** The place of the job at `index` of an insert: draws come as `12`, or as `{12,1036}`. */
+function placeOf(row: { readonly drawn: string } | undefined, index: number): number {
+  const draws = (row?.drawn ?? '').replace(/[{}]/g, '').split(',')
+  return Number(draws[Math.floor(index / PLACES_PER_DRAW)]) + (index % PLACES_PER_DRAW)
+}
+
 /**
  * The statement for these jobs. Args travel as one text with a line per job: JSON of ours has no line break in it, and to
  * split a text is cheaper for both sides than to quote and unquote an array literal.
  *
- * It gives the lowest of their places in line, of which one draw gives many: to draw a place for each job cost a tenth
- * more, to return them all a quarter.
+ * It gives what was drawn of the sequence of places, of which one draw gives many: to draw a place for each job cost a tenth
+ * more, to return them all a quarter. With `claim` also where the rows are, in the order of the jobs: a wrong order would
+ * cost look-ups, and nothing else, for what finishes a job names its id and token.
  */
-function insertStatement(jobs: readonly NewJob[]): { text: string; values: (string | Buffer)[] } {
+function insertStatement(
+  jobs: readonly NewJob[],
+  claim?: InsertClaim,
+): { text: string; values: (string | Buffer)[] } {
   const values: (string | Buffer)[] = []
   const sources: string[] = []
   const names: string[] = []
@@ -158,7 +196,7 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: (stri
     )
     return `${pass(lines[0]?.slice(0, common) ?? '')}::text || u.${column.name}`
   }
-  const columns = COLUMNS.map((column) => [column.name, expression(column)] as const)
+  const columns = COLUMNS.map((column): [string, string] => [column.name, expression(column)])
   const meta = linesExpression(META)
   const scheduled = jobs.some(isScheduled)
   const due = scheduled
@@ -167,14 +205,25 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: (stri
   const counts = countChanges(jobs)
   const draw = "nextval('millrace.job_place')"
   const draws = Math.ceil(jobs.length / PLACES_PER_DRAW)
-  const [drawn, place, lowest] =
+  const [drawn, place] =
     draws === 1
-      ? [draw, 'n.drawn + u.ord - 1', 'drawn']
+      ? [draw, 'n.drawn + u.ord - 1']
       : [
           `array(select ${draw} from generate_series(1, ${draws}))`,
           `n.drawn[(u.ord - 1) / ${PLACES_PER_DRAW} + 1] + (u.ord - 1) % ${PLACES_PER_DRAW}`,
-          'drawn[1]',
         ]
+  let state = scheduled
+    ? `case when ${due} > n.at then 'scheduled' else 'available' end`
+    : "'available'"
+  if (claim !== undefined) {
+    state = "'executing'"
+    columns.push(
+      ['attempt', '1'],
+      ['attempted_at', 'n.at'],
+      ['token', `${pass(claim.token)}::uuid`],
+      ['process_id', `${pass(claim.processId)}::uuid`],
+    )
+  }
 
   return {
     values,
@@ -182,16 +231,16 @@ function insertStatement(jobs: readonly NewJob[]): { text: string; values: (stri
       select clock_timestamp() as at, ${drawn} as drawn
     ), inserted as (
       insert into millrace.job (id, place, args, state, scheduled_at, created_at, meta, ${columns.map(([name]) => name).join(', ')})
-      select u.id, ${place}, u.args::json, ${scheduled ? `case when ${due} > n.at then 'scheduled' else 'available' end` : "'available'"},
+      select u.id, ${place}, u.args::json, ${state},
         ${due}, n.at, ${meta}, ${columns.map(([, source]) => source).join(', ')}
-      from n, rows from (${sources.join(', ')}) with ordinality as u(${names.join(', ')}, ord)
+      from n, rows from (${sources.join(', ')}) with ordinality as u(${names.join(', ')}, ord)${claim === undefined ? '' : ' returning ctid'}
     ), counted as (
       insert into millrace.count_delta (metric, label, delta)
       select * from unnest(${pass(textArray(counts.map(({ metric }) => metric)))}::text[],
         ${pass(textArray(counts.map(({ label }) => label)))}::text[],
         ${pass(plainArray(counts.map(({ delta }) => delta)))}::bigint[])
     )
-    select (${lowest})::text as place from n`,
+    select drawn::text${claim === undefined ? '' : ", (select string_agg(ctid::text, ' ') from inserted) as tids"} from n`,
   }
 }
 

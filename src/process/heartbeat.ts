@@ -39,6 +39,7 @@ export class Heartbeat {
   readonly #onLapse = new Set<() => void>()
   #id: string | undefined
   #renewedAt = 0
+  #others = 0
 
   /** @throws E_CONFIG_INVALID */
   constructor(options: HeartbeatOptions) {
@@ -98,6 +99,11 @@ export class Heartbeat {
     )
   }
 
+  /** Whether no other process was alive at the last heartbeat. */
+  get alone(): boolean {
+    return this.#others === 0
+  }
+
   /** Calls `onLapse` after the id has changed because the old one had lapsed. */
   onLapse(onLapse: () => void): () => void {
     this.#onLapse.add(onLapse)
@@ -134,27 +140,32 @@ export class Heartbeat {
     const { reads = [], relays = false } = this.#options
     const id = core.ids.uuid()
     const askedAt = core.clock.monotonicMs()
-    await pool.query(
+    const { rows } = await pool.query<{ others: number }>(
       `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, reads, relays, expires_at)
-       values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond')`,
+       values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond')
+       returning ${OTHERS_SQL}`,
       [id, name, codeVersion ?? null, applications, reads, relays, takeOverMs],
     )
     this.#id = id
     this.#renewedAt = askedAt
+    this.#others = rows[0]?.others ?? 0
   }
 
   async #renew(): Promise<undefined> {
     const { core, pool, takeOverMs } = this.#options
     // Taken before the statement: the database's time starts no earlier than ours.
     const askedAt = core.clock.monotonicMs()
-    const { rowCount } = await pool.query(
+    const { rows } = await pool.query<{ others: number }>(
       `/* millrace:process-heartbeat */ update millrace.process
        set heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + $2 * interval '1 millisecond'
-       where id = $1 and expires_at > clock_timestamp()`,
+       where id = $1 and expires_at > clock_timestamp()
+       returning ${OTHERS_SQL}`,
       [this.#id, takeOverMs],
     )
-    if (rowCount === 1) {
+    const [renewed] = rows
+    if (renewed !== undefined) {
       this.#renewedAt = askedAt
+      this.#others = renewed.others
       return undefined
     }
     core.logger.warn(
@@ -169,6 +180,8 @@ export class Heartbeat {
 
 /** The ids of the processes that are alive, in database time. */
 export const LIVE_PROCESSES_SQL = `select id from millrace.process where expires_at > clock_timestamp()`
+
+const OTHERS_SQL = `(select count(*)::int from millrace.process o where o.id <> $1 and o.expires_at > clock_timestamp()) as others`
 
 /** How a process says that it reads a topic for an application. */
 export function readName(application: string, topic: string): string {

@@ -18,7 +18,7 @@ export interface WorkerOptions {
   /** Uses up to 4 connections of its own, 2 more per queue, and one per handler's transaction. */
   readonly pool: Pool
   /** Started by whoever made it; its id is what jobs are claimed under. */
-  readonly heartbeat: Pick<Heartbeat, 'id' | 'alive' | 'onLapse'>
+  readonly heartbeat: Pick<Heartbeat, 'id' | 'alive' | 'alone' | 'onLapse'>
   readonly listener: Pick<Listener, 'on'>
   readonly waker: JobWaker
   /** Kinds that this process executes. Jobs of other kinds are left alone. */

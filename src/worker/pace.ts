@@ -13,6 +13,9 @@ export class Pace {
   readonly #concurrency: number
   /** Moving average of how long a job takes. Undefined: nothing is known yet. */
   #averageMs: number | undefined
+  /** How many jobs there were in this stretch of time and in the one before, and how long they took together. */
+  #now = { jobs: 0, totalMs: 0 }
+  #before = { jobs: 0, totalMs: 0 }
 
   constructor(concurrency: number) {
     this.#concurrency = concurrency
@@ -22,12 +25,34 @@ export class Pace {
   note(ms: number): void {
     this.#averageMs =
       this.#averageMs === undefined ? ms : this.#averageMs + (ms - this.#averageMs) * WEIGHT
+    this.#now.jobs += 1
+    this.#now.totalMs += ms
+  }
+
+  /** Begins a new stretch of time, unless there was nothing in this one: what was known last holds on. */
+  turn(): void {
+    if (this.#now.jobs === 0) return
+    this.#before = this.#now
+    this.#now = { jobs: 0, totalMs: 0 }
   }
 
   /** Jobs to hold that have not been started, beside those that fill free places. 0 until something is known. */
   get ahead(): number {
-    if (this.#averageMs === undefined) return 0
-    const expected = (this.#concurrency * AHEAD_MS) / Math.max(this.#averageMs, 0.001)
+    return this.#averageMs === undefined ? 0 : this.#ahead(this.#averageMs)
+  }
+
+  /**
+   * Whether `jobs` may be held at once, told from the jobs of this stretch of time and the one before. The moving average is
+   * for deciding how many: one pause of the process, in which all that runs looks slow, throws it for a moment.
+   */
+  mayHold(jobs: number): boolean {
+    const known = this.#now.jobs + this.#before.jobs
+    if (known === 0) return false
+    return jobs <= this.#ahead((this.#now.totalMs + this.#before.totalMs) / known)
+  }
+
+  #ahead(averageMs: number): number {
+    const expected = (this.#concurrency * AHEAD_MS) / Math.max(averageMs, 0.001)
     return Math.min(MAX_BUFFERED, Math.floor(expected))
   }
 }

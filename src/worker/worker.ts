@@ -4,6 +4,7 @@ import { cancelJobs } from '../jobs/cancel.ts'
 import { parseJobsWake } from '../jobs/wake.ts'
 import { askedToCancel } from './cancellation.ts'
 import { readHorizon } from './claim.ts'
+import type { ClaimAtInsert } from './claim-at-insert.ts'
 import { Executor } from './executor.ts'
 import { Finisher } from './finisher.ts'
 import { HeldClaims } from './held.ts'
@@ -86,6 +87,7 @@ export class Worker {
     const parts = {
       core,
       pool,
+      waker,
       heartbeat,
       held,
       finisher,
@@ -120,6 +122,19 @@ export class Worker {
       heartbeat.onLapse(() => this.#onLapse()),
     )
     this.#loop.start()
+  }
+
+  /**
+   * Promises places for up to `wanted` jobs that somebody in this process is about to insert: see `Line.reserve`. Undefined:
+   * none, for it does not execute such jobs.
+   */
+  async reserve(
+    { queue, kind }: { readonly queue: string; readonly kind: string },
+    wanted: number,
+    signal: AbortSignal,
+  ): Promise<ClaimAtInsert | undefined> {
+    if (!this.#options.definitions.has(kind)) return undefined
+    return this.#lines.get(queue)?.reserve(wanted, signal)
   }
 
   /**

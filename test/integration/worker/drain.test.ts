@@ -148,6 +148,7 @@ test('while the heartbeat does not get through, nothing is started', async (t) =
       get alive() {
         return alive
       },
+      alone: true,
       onLapse: () => () => {},
     },
   })
@@ -176,6 +177,7 @@ test('after a lapse, what is buffered is dropped and what runs goes on up to the
   const heartbeat = {
     id: ids[0] as string,
     alive: true,
+    alone: true,
     onLapse: (action: () => void) => {
       onLapse = action
       return () => {}

@@ -91,7 +91,9 @@ function checkJob(id: string, changes: readonly JobTransition[], note: Note): vo
       )
     }
     if (now.to === 'executing' && (now.from !== 'executing' || now.token !== now.oldToken)) {
-      note(now.from === 'available', () => `${what} claimed it while it was ${now.from}`)
+      // Or as it was made, by whoever made it.
+      const made = now.op === 'insert' && changes[0] === now
+      note(made || now.from === 'available', () => `${what} claimed it while it was ${now.from}`)
       note(
         now.token !== null && !tokens.has(now.token),
         () => `${what} claimed it under a token that was used before`,

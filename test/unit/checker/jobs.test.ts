@@ -39,6 +39,27 @@ test('finds a change of a job that is over (I7)', () => {
   assert.deepEqual(found, ['I7'])
 })
 
+test('takes a job that is claimed as it is made for claimed, and one that is made twice for an error (I7)', () => {
+  const madeAs = (from: string | null): string[] =>
+    broken(({ dumps }) => {
+      const [inserted, taken, ...rest] = lifeOf(0, 0n)
+      const made = {
+        ...(taken as typeof inserted & object),
+        op: 'insert' as const,
+        from,
+        oldToken: null,
+      }
+      dumps.jobTransitions = [
+        ...dumps.jobTransitions.filter(({ id }) => id !== 'job-0'),
+        ...(from === null ? [] : [inserted]),
+        made,
+        ...rest,
+      ].filter((one) => one !== undefined)
+    })
+  assert.deepEqual(madeAs(null), [])
+  assert.deepEqual(madeAs('scheduled'), ['I7'])
+})
+
 test('finds a claim of a job that was not available, and a token that is used twice (I7)', () => {
   const claimed = ({ id, to }: { id: string; to: string | null }): boolean =>
     id === 'job-0' && to === 'executing'
