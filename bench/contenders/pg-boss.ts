@@ -2,8 +2,13 @@ import pg from 'pg'
 import { PgBoss } from 'pg-boss'
 import { databaseUrl, run } from './contender.ts'
 
-// Batches of 500, four pollers that go on at once while batches come back full.
-const boss = new PgBoss({ connectionString: databaseUrl(), max: 10, schedule: false })
+// Batches of 500, four pollers that go on at once while batches come back full and are woken when something comes.
+const boss = new PgBoss({
+  connectionString: databaseUrl(),
+  max: 10,
+  schedule: false,
+  useListenNotify: true,
+})
 boss.on('error', (error: Error) => {
   console.error(error)
 })
@@ -12,7 +17,7 @@ const pool = new pg.Pool({ connectionString: databaseUrl(), max: 1 })
 await run({
   async prepare() {
     await boss.start()
-    await boss.createQueue('noop')
+    await boss.createQueue('noop', { notify: true })
   },
   async insert(jobs) {
     await boss.insert(

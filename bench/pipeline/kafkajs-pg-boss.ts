@@ -6,16 +6,21 @@ import { consumeWithKafkaJs } from './kafkajs.ts'
 let boss: PgBoss
 let pool: pg.Pool
 
-// Batches of 500, four pollers that go on at once while batches come back full.
+// Batches of 500, four pollers that go on at once while batches come back full and are woken when something comes.
 await runPipeline({
   async prepare({ databaseUrl }) {
-    boss = new PgBoss({ connectionString: databaseUrl, max: 10, schedule: false })
+    boss = new PgBoss({
+      connectionString: databaseUrl,
+      max: 10,
+      schedule: false,
+      useListenNotify: true,
+    })
     boss.on('error', (error: Error) => {
       console.error(error)
     })
     pool = new pg.Pool({ connectionString: databaseUrl, max: 1 })
     await boss.start()
-    await boss.createQueue('noop')
+    await boss.createQueue('noop', { notify: true })
   },
   async start(task, marks) {
     await boss.work(
