@@ -302,6 +302,20 @@ export class ChaosRun {
     this.#ended = (await readDumps(this.pool)).positions
   }
 
+  /**
+   * The log has lost the tail of a partition, after it was remembered and before anything else was written: what was there is
+   * no longer asked for, and what will be there is for readings that an operator orders. Gives how far it reached before, and
+   * reaches now.
+   */
+  async tailLost(partition = 0): Promise<{ readonly before: bigint; readonly after: bigint }> {
+    assert.ok(this.kafka !== undefined, 'only what was seen in Kafka can be seen to be lost')
+    const { rows } = await this.pool.query<{ generation: number }>(
+      'select max(generation) as generation from millrace.position where partition = $1',
+      [partition],
+    )
+    return this.kafka.loseTail(partition, rows[0]?.generation ?? 0)
+  }
+
   /** Ends the observation and judges the run. */
   async verdict(): Promise<Verdict> {
     return (await this.evidence()).verdict

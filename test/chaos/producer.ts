@@ -35,6 +35,8 @@ export interface ProduceOptions {
   readonly copies?: number
   /** Key of record number `n`. Default: by chance. */
   readonly key?: (n: number) => string
+  /** Writes the records some other way, of which nobody knows the outcome when it fails. Default: `append` of the log. */
+  readonly append?: (records: readonly NewRecord[]) => Promise<void>
 }
 
 /** Options of {@link Producer}. */
@@ -86,7 +88,7 @@ export class Producer {
       for (let tries = 0; ; tries += 1) {
         // A copy that is produced again is another event: nobody knows whether the first is there.
         const copies = tries === 0 ? drafts : drafts.map((d) => ({ ...d, id: `${d.id}~${tries}` }))
-        const outcome = await this.#write(copies, options.copies)
+        const outcome = await this.#write(copies, options)
         if (outcome !== 'fail' || !persistent) break
         await sleep(20)
       }
@@ -113,17 +115,22 @@ export class Producer {
     return 'plain'
   }
 
-  async #write(drafts: readonly Draft[], times = 1): Promise<ProduceEntry['outcome']> {
+  async #write(
+    drafts: readonly Draft[],
+    { copies: times = 1, append }: ProduceOptions,
+  ): Promise<ProduceEntry['outcome']> {
     const { millrace, historyFile, topic } = this.#options
     let outcome: ProduceEntry['outcome'] = 'ok'
     try {
-      if (millrace.log.transactional) await this.#publish(drafts)
+      if (append !== undefined) await append(drafts.map((draft) => recordOf(topic, draft)))
+      else if (millrace.log.transactional) await this.#publish(drafts)
       else {
         for (let time = 0; time < times; time += 1)
           await millrace.log.append(drafts.map((draft) => recordOf(topic, draft)))
       }
     } catch (error) {
-      outcome = isMillraceError(error) && UNKNOWN.has(error.code) ? 'info' : 'fail'
+      const isUnknown = isMillraceError(error) && UNKNOWN.has(error.code)
+      outcome = append !== undefined || isUnknown ? 'info' : 'fail'
     }
     if (outcome === 'ok') this.#acknowledged += drafts.length
     for (const { id, key, data } of drafts) {

@@ -4,7 +4,8 @@ import { collect, type Violation } from './verdict.ts'
 
 /**
  * I14: what was acknowledged to a producer is in the log once, with its key and its bytes; what failed is not there; what
- * nobody heard of is there once or not at all; and nothing is there that nobody produced.
+ * nobody heard of is there once or not at all; and nothing is there that nobody produced. What the observer itself saw there,
+ * before the log lost it, counts as there.
  */
 export function checkAcknowledged(
   history: readonly HistoryEntry[],

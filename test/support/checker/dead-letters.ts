@@ -1,4 +1,4 @@
-import { placeOf, readIn, type DeadLetterDump, type Dumps } from './dumps.ts'
+import { isThereIn, placeOf, readIn, type DeadLetterDump, type Dumps } from './dumps.ts'
 import { entriesOf, runOf, type HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
@@ -14,7 +14,7 @@ export function checkDeadLetters(
   const { found, note } = collect('I8')
   const { outages = false } = runOf(history)
   const produced = new Map(entriesOf(history, 'produce').map((entry) => [entry.id, entry]))
-  const records = new Map(dumps.records.map((record) => [placeOf(record), record]))
+  const records = Map.groupBy(dumps.records, placeOf)
   const letters = Map.groupBy(dumps.deadLetters, subjectOf)
   for (const [subject, group] of letters) {
     note(group.length === 1, () => `${subject} has ${group.length} dead letters`)
@@ -26,7 +26,7 @@ export function checkDeadLetters(
       ({ topicId, partition }) => topicId === record.topicId && partition === record.partition,
     )
     if (position === undefined) continue
-    for (const generation of readIn(dumps, position, record.offset)) {
+    for (const generation of readIn(dumps, position, record)) {
       for (const [handler, is] of Object.entries(produced.get(record.id)?.dispositions ?? {})) {
         if (is === 'dead') expected.add(`${handler} of ${placeOf(record)} generation ${generation}`)
       }
@@ -48,7 +48,9 @@ export function checkDeadLetters(
   for (const letter of dumps.deadLetters) {
     if (letter.offset === null) continue
     if (outages && letter.jobId !== null && letter.sha256 === null && letter.key === null) continue
-    const record = records.get(placeOf(letter))
+    const record = records
+      .get(placeOf(letter))
+      ?.find((one) => isThereIn(one, letter.generation ?? 0))
     const entry = record === undefined ? undefined : produced.get(record.id)
     note(
       entry !== undefined && letter.sha256 === entry.sha256,

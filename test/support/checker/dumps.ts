@@ -8,6 +8,10 @@ export interface RecordDump {
   readonly key: string | null
   /** SHA-256 of the value's bytes, hexadecimal. */
   readonly sha256: string
+  /** The log has lost it, and it could be read up to this generation. Default: it is there. */
+  readonly until?: number
+  /** It was written where another was lost, and can be read from this generation on. Default: it was there at all times. */
+  readonly since?: number
 }
 
 /** A position at the end of the run. */
@@ -101,6 +105,8 @@ export interface MoveDump {
   readonly generation: number
   readonly position: bigint
   readonly to: bigint
+  /** How many offsets below `to` were given up, handled or not. Null: nobody knew. */
+  readonly givenUp: bigint | null
 }
 
 /** A row of `millrace.dead_letter`. */
@@ -192,18 +198,28 @@ export function partitionOf(at: {
   return `${at.application} ${at.topicId}/${at.partition}`
 }
 
+/** Whether a record was in the log when it was read in a generation. */
+export function isThereIn(
+  { since = 0, until = Number.POSITIVE_INFINITY }: RecordDump,
+  generation: number,
+): boolean {
+  return since <= generation && generation <= until
+}
+
 /** The generations in which an application has read a record, by its batches. */
 export function readIn(
   dumps: Dumps,
   at: { readonly application: string; readonly topicId: string; readonly partition: number },
-  offset: bigint,
+  record: RecordDump,
 ): ReadonlySet<number> {
+  const { offset } = record
   return new Set(
     dumps.batches
       .filter(
         (batch) =>
           batch.first <= offset &&
           offset < batch.next &&
+          isThereIn(record, batch.generation) &&
           batch.partition === at.partition &&
           batch.topicId === at.topicId &&
           batch.application === at.application,
@@ -219,7 +235,10 @@ export function isSkipped(
   offset: bigint,
 ): boolean {
   return dumps.moves.some(
-    (move) => partitionOf(move) === partitionOf(at) && move.position <= offset && offset < move.to,
+    (move) =>
+      partitionOf(move) === partitionOf(at) &&
+      min(move.position, move.to - (move.givenUp ?? 0n)) <= offset &&
+      offset < move.to,
   )
 }
 
@@ -231,4 +250,8 @@ export function laneOf(at: {
   readonly generation: number
 }): string {
   return `${at.application} ${at.topicId}/${at.partition} generation ${at.generation}`
+}
+
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b
 }

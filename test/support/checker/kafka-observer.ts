@@ -13,7 +13,8 @@ export interface ObservedTopic {
 
 /**
  * Looks at a topic of Kafka with other clients than ours: KafkaJS reads what is committed, in a group of its own. What it
- * has seen it remembers, so that it can tell of records that are purged, or whose topic is deleted, later.
+ * has seen it remembers, so that it can tell of records that are purged, or whose topic is deleted, or that the log has lost,
+ * later.
  */
 export class KafkaObserver {
   readonly #topic: string
@@ -21,6 +22,9 @@ export class KafkaObserver {
   readonly #kafka: Kafka
   readonly #seen = new Map<string, RecordDump>()
   readonly #ends = new Map<string, bigint>()
+  readonly #lost: RecordDump[] = []
+  /** Where the log was written anew, by partition, and the generation that is the first to read what stands there. */
+  readonly #anew = new Map<string, { readonly from: bigint; readonly since: number }>()
 
   constructor(t: TestScope, brokers: readonly string[], topic: string) {
     this.#topic = topic
@@ -86,9 +90,32 @@ export class KafkaObserver {
     }
   }
 
+  /**
+   * A partition has lost its tail while it was read in a generation, and nothing was written since: what was seen of it from
+   * where it ends now on belongs to that generation, what is seen there later to the next ones. Gives both ends.
+   */
+  async loseTail(
+    partition: number,
+    generation: number,
+  ): Promise<{ readonly before: bigint; readonly after: bigint }> {
+    const { id, partitions } = await this.topic()
+    const lane = laneOf(id, partition)
+    const before = this.#ends.get(lane) ?? 0n
+    const after = partitions[partition]?.end ?? 0n
+    for (const [place, record] of this.#seen) {
+      if (laneOf(record.topicId, record.partition) !== lane || record.offset < after) continue
+      this.#seen.delete(place)
+      this.#lost.push({ ...record, until: generation })
+    }
+    this.#anew.set(lane, { from: after, since: generation + 1 })
+    return { before, after }
+  }
+
   /** The dumps of the database, with what stands in Kafka. */
   complete(dumps: Dumps): Dumps {
-    const records = [...this.#seen.values()].sort((a, b) => (a.offset < b.offset ? -1 : 1))
+    const records = [...this.#seen.values(), ...this.#lost].sort((a, b) =>
+      a.offset < b.offset ? -1 : 1,
+    )
     const positions = dumps.positions.map((position) => ({
       ...position,
       end: this.#ends.get(laneOf(position.topicId, position.partition)) ?? 0n,
@@ -114,6 +141,7 @@ export class KafkaObserver {
     await consumer.subscribe({ topics: [this.#topic], fromBeginning: true })
     await consumer.run({
       eachBatch: ({ batch: { partition, messages } }) => {
+        const anew = this.#anew.get(laneOf(topicId, partition))
         for (const { offset, key, value, headers } of messages) {
           const record: RecordDump = {
             topicId,
@@ -124,6 +152,7 @@ export class KafkaObserver {
             sha256: createHash('sha256')
               .update(value ?? '')
               .digest('hex'),
+            ...(anew !== undefined && BigInt(offset) >= anew.from ? { since: anew.since } : {}),
           }
           this.#seen.set(placeOf(record), record)
         }

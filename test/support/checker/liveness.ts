@@ -19,8 +19,11 @@ export function checkLiveness(
   )
   for (const position of dumps.positions) {
     const unread = dumps.records.filter(
-      ({ topicId, partition, offset }) =>
-        topicId === position.topicId && partition === position.partition && offset >= position.next,
+      ({ topicId, partition, offset, until }) =>
+        topicId === position.topicId &&
+        partition === position.partition &&
+        offset >= position.next &&
+        until === undefined,
     )
     note(
       unread.length === 0,

@@ -1,5 +1,6 @@
 import {
   isSkipped,
+  isThereIn,
   laneOf,
   partitionOf,
   placeOf,
@@ -39,7 +40,7 @@ export function checkNothingLost(
     const expected = produced.get(record.id)
     const position = positions.find((p) => isOf(p, record))
     if (expected === undefined || position === undefined) continue
-    const generations = readIn(dumps, position, record.offset)
+    const generations = readIn(dumps, position, record)
     note(
       generations.size > 0 ||
         record.offset >= position.next ||
@@ -47,6 +48,8 @@ export function checkNothingLost(
       () => `${show(record)} was passed over: it is in no batch, and nobody said so`,
     )
     for (let generation = 0; generation <= position.generation; generation += 1) {
+      // What there is to show in it is of the record that stood there then.
+      if (!isThereIn(record, generation)) continue
       const there: Traces = traces.get(generationOf(record, generation)) ?? new Map()
       const shown = generation === 0 ? show(record) : `${show(record)} in generation ${generation}`
       if (generations.has(generation)) checkDispositions(shown, expected, there, note)
@@ -116,6 +119,7 @@ function checkBatch(
   const counts = { records: 0, done: 0, jobs: 0, filtered: 0, dead: 0 }
   for (const record of records) {
     if (!isOf(batch, record) || record.offset < batch.first || record.offset >= batch.next) continue
+    if (!isThereIn(record, batch.generation)) continue
     counts.records += 1
     for (const disposition of Object.values(produced.get(record.id)?.dispositions ?? {})) {
       counts[disposition] += 1

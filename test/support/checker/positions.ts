@@ -57,8 +57,7 @@ export function checkPositions(
         record.offset < position.next
       if (!isBelow || batches.length === 0) continue
       note(
-        readIn(dumps, position, record.offset).size > 0 ||
-          isSkipped(dumps, position, record.offset),
+        readIn(dumps, position, record).size > 0 || isSkipped(dumps, position, record.offset),
         () => `${lane}: the position has passed ${placeOf(record)}, which is in no batch`,
       )
     }

@@ -194,10 +194,12 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
         generation: number
         position: string
         to: string
+        given_up: string | null
       }>(
         `select a.filter ->> 'application' as application, m.value ->> 'topicId' as topic_id,
            (m.value ->> 'partition')::int as partition, (m.value ->> 'generation')::int as generation,
-           m.value ->> 'position' as position, m.value ->> 'to' as "to"
+           m.value ->> 'position' as position, m.value ->> 'to' as "to",
+           m.value ->> 'givenUp' as given_up
          from millrace.operator_action a, json_array_elements(a.detail) m
          where a.action in ('consumers.seek', 'consumers.resolve')
            and m.value ->> 'position' is not null and m.value ->> 'to' is not null
@@ -210,6 +212,7 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
       generation: row.generation,
       position: BigInt(row.position),
       to: BigInt(row.to),
+      givenUp: row.given_up === null ? null : BigInt(row.given_up),
     })),
   }
 }

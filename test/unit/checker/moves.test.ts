@@ -7,7 +7,7 @@ import { job, lifeOf, move, origin, TOPIC, type World } from './world.ts'
 /** After the three records were read, an operator moved the position back to offset 1. */
 function readAgain({ history, dumps }: World): void {
   const lane = { application: 'app', topicId: TOPIC, partition: 0, generation: 1 }
-  dumps.moves.push({ ...lane, generation: 0, position: 3n, to: 1n })
+  dumps.moves.push({ ...lane, generation: 0, position: 3n, to: 1n, givenUp: null })
   dumps.batches.push({
     ...lane,
     first: 1n,
@@ -81,6 +81,7 @@ function skipOne({ history, dumps }: World): void {
     generation: 0,
     position: 1n,
     to: 2n,
+    givenUp: null,
   })
   replace(dumps.batches, ({ first }) => first === 0n, { next: 1n, records: 1, done: 1, jobs: 1 })
   replace(dumps.batches, ({ first }) => first === 2n, { generation: 1 })
