@@ -31,6 +31,8 @@ export type Behaviour =
   | 'broken'
   /** JSON of the wrong shape. */
   | 'misshapen'
+  /** More bytes than are decoded: the producer gives it its size. */
+  | 'too-large'
 
 export const APPLICATION = 'chaos'
 export const CALL = 'chaos.call'
@@ -60,6 +62,7 @@ export const DISPOSITIONS: Readonly<Record<Behaviour, Readonly<Record<string, Di
   unhandled: { '*': 'filtered' },
   broken: { '*': 'dead' },
   misshapen: { '*': 'dead' },
+  'too-large': { '*': 'dead' },
 }
 
 const fact = z.object({
@@ -90,6 +93,8 @@ export interface Surroundings {
   readonly topic: string
   /** Where the application begins to read. Default: where the log does. */
   readonly start?: 'end'
+  /** Default: the application's own. */
+  readonly maxValueBytes?: number
 }
 
 /** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
@@ -126,8 +131,9 @@ export function chaosApplication(around: Surroundings): Application {
     data.behaviour === 'quiet'
       ? skip('quiet')
       : { eventId: id, key: data.key, behaviour: data.behaviour }
-  const { batchRecords, transactionTimeoutMs, start = 'beginning' } = around
-  return application(APPLICATION, { batchRecords, transactionTimeoutMs, start })
+  const { batchRecords, transactionTimeoutMs, start = 'beginning', maxValueBytes } = around
+  const limit = maxValueBytes === undefined ? {} : { maxValueBytes }
+  return application(APPLICATION, { batchRecords, transactionTimeoutMs, start, ...limit })
     .on(placed, toJob(call, jobArgs))
     .on(placed, toJob(record, jobArgs))
     .on(

@@ -35,6 +35,8 @@ export interface ProduceOptions {
   readonly copies?: number
   /** Key of record number `n`. Default: by chance. */
   readonly key?: (n: number) => string
+  /** Size of the value of record number `n`, in bytes, which is filled up to that. Default: what it takes. */
+  readonly bytes?: (n: number) => number
   /** Writes the records some other way, of which nobody knows the outcome when it fails. Default: `append` of the log. */
   readonly append?: (records: readonly NewRecord[]) => Promise<void>
 }
@@ -52,7 +54,12 @@ export interface ProducerOptions {
 interface Draft {
   readonly id: string
   readonly key: string
-  readonly data: { readonly n: number; readonly key: string; readonly behaviour: Behaviour }
+  readonly data: {
+    readonly n: number
+    readonly key: string
+    readonly behaviour: Behaviour
+    readonly filler?: string
+  }
   readonly timestamp?: Date
 }
 
@@ -95,7 +102,7 @@ export class Producer {
     }
   }
 
-  #draft({ behaviour, key, timestamp }: ProduceOptions): Draft {
+  #draft({ behaviour, key, timestamp, bytes }: ProduceOptions): Draft {
     const n = this.#n
     this.#n += 1
     const { seed, keys = 40 } = this.#options
@@ -103,7 +110,9 @@ export class Producer {
     const is = key?.(n) ?? drawn
     const does = behaviour?.(n) ?? FIRST[n] ?? this.#behaviour()
     const at = timestamp === undefined ? {} : { timestamp: timestamp(n) }
-    return { id: `event-${seed}-${n}`, key: is, data: { n, key: is, behaviour: does }, ...at }
+    const plain = { n, key: is, behaviour: does }
+    const data = bytes === undefined ? plain : filledUp(plain, bytes(n))
+    return { id: `event-${seed}-${n}`, key: is, data, ...at }
   }
 
   #behaviour(): Behaviour {
@@ -180,6 +189,14 @@ function valueOf(data: Draft['data']): Uint8Array {
   if (data.behaviour === 'broken') return Buffer.from(`{"n": ${data.n}, `)
   if (data.behaviour === 'misshapen') return Buffer.from(JSON.stringify({ n: String(data.n) }))
   return Buffer.from(JSON.stringify(data))
+}
+
+/** With a text that takes the value to so many bytes, and in which no part is like another. */
+function filledUp(data: Draft['data'], bytes: number): Draft['data'] {
+  const missing = bytes - valueOf({ ...data, filler: '' }).length
+  let filler = ''
+  for (let n = 0; filler.length < missing; n += 1) filler += `${n} `
+  return { ...data, filler: filler.slice(0, Math.max(0, missing)) }
 }
 
 function envelope(id: string, type: string): readonly (readonly [string, Uint8Array])[] {

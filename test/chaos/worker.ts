@@ -19,6 +19,7 @@ export interface WorkerConfig {
   readonly concurrency: number
   readonly topic: string
   readonly start?: 'end'
+  readonly maxValueBytes?: number
   /** Where the log is, when it is in Kafka. */
   readonly log?: KafkaOptions
   readonly trap?: Trap
