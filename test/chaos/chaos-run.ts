@@ -316,6 +316,16 @@ export class ChaosRun {
     return this.kafka.loseTail(partition, rows[0]?.generation ?? 0)
   }
 
+  /**
+   * The log was compacted after it was remembered, and nobody has read since: what is gone unread is no longer asked for. Gives
+   * how many are gone that were read, and that were not.
+   */
+  async compacted(): Promise<{ readonly read: number; readonly unread: number }> {
+    assert.ok(this.kafka !== undefined, 'only what was seen in Kafka can be seen to be gone')
+    const { positions } = await readDumps(this.pool)
+    return this.kafka.compacted(new Map(positions.map(({ partition, next }) => [partition, next])))
+  }
+
   /** Ends the observation and judges the run. */
   async verdict(): Promise<Verdict> {
     return (await this.evidence()).verdict

@@ -8,7 +8,10 @@ export interface RecordDump {
   readonly key: string | null
   /** SHA-256 of the value's bytes, hexadecimal. */
   readonly sha256: string
-  /** The log has lost it, and it could be read up to this generation. Default: it is there. */
+  /**
+   * The log has lost it, and it could be read up to this generation; below 0 in none, for it was gone before anybody came.
+   * Default: it is there.
+   */
   readonly until?: number
   /** It was written where another was lost, and can be read from this generation on. Default: it was there at all times. */
   readonly since?: number
@@ -196,6 +199,11 @@ export function partitionOf(at: {
   readonly partition: number
 }): string {
   return `${at.application} ${at.topicId}/${at.partition}`
+}
+
+/** Whether a record was gone from the log before anybody could read it. */
+export function isGoneUnread({ until = 0 }: RecordDump): boolean {
+  return until < 0
 }
 
 /** Whether a record was in the log when it was read in a generation. */

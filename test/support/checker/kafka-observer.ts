@@ -69,25 +69,31 @@ export class KafkaObserver {
     }
   }
 
-  /** Reads all that the topic has now, from its first record to its last. */
-  async look(): Promise<void> {
+  /** Reads all that the topic has now, from its first record to its last; gives their places. */
+  async look(): Promise<ReadonlySet<string>> {
     const { id, partitions } = await this.topic()
     const left = new Set<number>()
     for (const [partition, { start, end }] of partitions.entries()) {
       this.#ends.set(laneOf(id, partition), end)
       if (start < end) left.add(partition)
     }
-    if (left.size === 0) return
+    const there = new Set<string>()
+    if (left.size === 0) return there
     const consumer = this.#kafka.consumer({
       groupId: `observer-${id}-${this.#seen.size}-${Date.now()}`,
       maxWaitTimeInMs: 100,
     })
     await consumer.connect()
     try {
-      await this.#read(consumer, id, partitions, left)
+      for (const record of await this.#read(consumer, id, partitions, left)) {
+        const place = placeOf(record)
+        this.#seen.set(place, record)
+        there.add(place)
+      }
     } finally {
       await consumer.disconnect()
     }
+    return there
   }
 
   /**
@@ -111,6 +117,31 @@ export class KafkaObserver {
     return { before, after }
   }
 
+  /**
+   * The topic was compacted since it was looked at, and nobody read meanwhile: what is gone, and was not below `next` of its
+   * partition, nobody will ever read. Gives how many are gone, read and unread.
+   * @throws when one is gone that has no later one of its key.
+   */
+  async compacted(
+    next: ReadonlyMap<number, bigint>,
+  ): Promise<{ readonly read: number; readonly unread: number }> {
+    const there = await this.look()
+    const counts = { read: 0, unread: 0 }
+    for (const [place, record] of this.#seen) {
+      if (there.has(place)) continue
+      const { partition, key, offset } = record
+      const isReplaced = [...this.#seen.values()].some(
+        (one) => one.partition === partition && one.key === key && one.offset > offset,
+      )
+      if (key === null || !isReplaced)
+        throw new Error(`${place} is gone, and was the last of ${key}`)
+      const isUnread = offset >= (next.get(partition) ?? 0n)
+      counts[isUnread ? 'unread' : 'read'] += 1
+      if (isUnread) this.#seen.set(place, { ...record, until: -1 })
+    }
+    return counts
+  }
+
   /** The dumps of the database, with what stands in Kafka. */
   complete(dumps: Dumps): Dumps {
     const records = [...this.#seen.values(), ...this.#lost].sort((a, b) =>
@@ -128,7 +159,8 @@ export class KafkaObserver {
     topicId: string,
     partitions: ObservedTopic['partitions'],
     left: Set<number>,
-  ): Promise<void> {
+  ): Promise<readonly RecordDump[]> {
+    const read: RecordDump[] = []
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     consumer.on('consumer.crash', ({ payload }) => {
       if (!payload.restart) reject(payload.error)
@@ -154,12 +186,13 @@ export class KafkaObserver {
               .digest('hex'),
             ...(anew !== undefined && BigInt(offset) >= anew.from ? { since: anew.since } : {}),
           }
-          this.#seen.set(placeOf(record), record)
+          read.push(record)
         }
         return Promise.resolve()
       },
     })
     await promise
+    return read
   }
 }
 

@@ -1,4 +1,5 @@
 import {
+  isGoneUnread,
   isSkipped,
   isThereIn,
   laneOf,
@@ -42,14 +43,15 @@ export function checkNothingLost(
     if (expected === undefined || position === undefined) continue
     const generations = readIn(dumps, position, record)
     note(
-      generations.size > 0 ||
+      isGoneUnread(record) ||
+        generations.size > 0 ||
         record.offset >= position.next ||
         isSkipped(dumps, position, record.offset),
       () => `${show(record)} was passed over: it is in no batch, and nobody said so`,
     )
     for (let generation = 0; generation <= position.generation; generation += 1) {
       // What there is to show in it is of the record that stood there then.
-      if (!isThereIn(record, generation)) continue
+      if (!isGoneUnread(record) && !isThereIn(record, generation)) continue
       const there: Traces = traces.get(generationOf(record, generation)) ?? new Map()
       const shown = generation === 0 ? show(record) : `${show(record)} in generation ${generation}`
       if (generations.has(generation)) checkDispositions(shown, expected, there, note)

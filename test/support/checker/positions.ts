@@ -1,4 +1,12 @@
-import { isSkipped, laneOf, partitionOf, placeOf, readIn, type Dumps } from './dumps.ts'
+import {
+  isGoneUnread,
+  isSkipped,
+  laneOf,
+  partitionOf,
+  placeOf,
+  readIn,
+  type Dumps,
+} from './dumps.ts'
 import { entriesOf, type HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
@@ -57,7 +65,9 @@ export function checkPositions(
         record.offset < position.next
       if (!isBelow || batches.length === 0) continue
       note(
-        readIn(dumps, position, record).size > 0 || isSkipped(dumps, position, record.offset),
+        isGoneUnread(record) ||
+          readIn(dumps, position, record).size > 0 ||
+          isSkipped(dumps, position, record.offset),
         () => `${lane}: the position has passed ${placeOf(record)}, which is in no batch`,
       )
     }
