@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { cleanup } from '../support/cleanup.ts'
 import { kafkaProxy } from '../support/kafka-proxy.ts'
 import { testKafka } from '../support/kafka.ts'
+import { eventually } from '../support/wait.ts'
+import { kafkaAdmin, leadersOf } from './kafka/operating.ts'
 import { RelayRun } from './relay-run.ts'
 
 /** Of the requests that a relay makes: Kafka's `EndTxn`, which commits, and `Produce`. */
@@ -44,14 +46,32 @@ test('loses, doubles and misorders nothing when brokers are killed under its rel
   await Promise.all(relays.map((relay) => relay.waitFor('ready', { timeoutMs: 60_000 })))
   run.startWriting()
   await run.moreRelayed(150)
-  for (const node of kafka.nodes.slice(0, 2)) {
+  const admin = kafkaAdmin(t, kafka.brokers)
+  const leader = async (): Promise<number | undefined> => (await leadersOf(admin, run.topic))[0]
+  const failures = (): readonly string[] => relays.flatMap((relay) => relay.failures())
+  for (let kill = 0; kill < 2; kill += 1) {
+    // All relays write to each partition, so they need its leader.
+    const victim = await eventually(async () => {
+      const id = await leader()
+      return kafka.nodes.find((node) => node.id === id)
+    })
+    assert.ok(victim !== undefined)
     // When it dies is part of the chance; nothing waits for it.
     await sleep(run.random.next() * 300)
-    await node.kill9()
-    assert.equal(node.pid, undefined)
+    const known = failures().length
+    await victim.kill9()
     // The others go on without it.
     await run.moreRelayed(150)
-    await node.restart()
+    const next = await eventually(async () => {
+      const id = await leader()
+      return id !== undefined && id > 0 && id !== victim.id && id
+    })
+    const suffered = failures().slice(known)
+    run.fault(`the kill of broker ${victim.id}`, {
+      seen: victim.pid === undefined && suffered.length > 0,
+      text: `broker ${String(next)} took over; relays tried again ${suffered.length} times, first because ${suffered[0]}`,
+    })
+    await victim.restart()
   }
   await run.moreRelayed(150)
   await run.stopWriting()

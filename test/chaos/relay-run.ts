@@ -37,7 +37,11 @@ export interface RelayProcess extends Scenario {
   trapped(): Promise<void>
   /** Kills it; fails when it did not die of that. */
   kill9(): Promise<void>
+  /** What it said whenever a shard could not be relayed, and it gave its producer up to try again. */
+  failures(): readonly string[]
 }
+
+const TRYING_AGAIN = 'a shard cannot be relayed just now; trying again'
 
 /**
  * One run: writers publish in transactions, relays in processes of their own move it to Kafka, and what is committed there
@@ -60,6 +64,7 @@ export class RelayRun {
   #acknowledged = 0
   #outbox = 0
   #relays = 0
+  readonly #doubts: string[] = []
 
   private constructor(
     t: TestContext,
@@ -109,6 +114,10 @@ export class RelayRun {
     return this.#millrace
   }
 
+  get topic(): string {
+    return this.#topic
+  }
+
   /** How many records were acknowledged so far. */
   get acknowledged(): number {
     return this.#acknowledged
@@ -139,6 +148,12 @@ export class RelayRun {
         process.kill('SIGKILL')
         assert.equal((await process.exited).signal, 'SIGKILL')
       },
+      failures: () =>
+        process.events.flatMap(({ event, line }) => {
+          if (event !== 'log') return []
+          const { message, error } = line as LogLine
+          return message === TRYING_AGAIN ? [error?.message ?? ''] : []
+        }),
     })
   }
 
@@ -169,7 +184,16 @@ export class RelayRun {
     await eventually(async () => (await done()) >= goal, { timeoutMs: 120_000 })
   }
 
-  /** Waits until everything is in Kafka, and looks: nothing lost, doubled or, per key, out of order. */
+  /** Says of a fault whether it was seen: a run with one that was not shows nothing. */
+  fault(name: string, evidence: { readonly seen: boolean; readonly text: string }): void {
+    this.#t.diagnostic(`${name}: ${evidence.text}`)
+    if (!evidence.seen) this.#doubts.push(`${name} was not seen: ${evidence.text}`)
+  }
+
+  /**
+   * Waits until everything is in Kafka, and looks: nothing lost, doubled or, per key, out of order, and every fault was
+   * seen.
+   */
   async pass(): Promise<void> {
     await relayed(this.#millrace, { timeoutMs: 120_000 })
     const seen = new Map<string, number[]>([...this.#written.keys()].map((key) => [key, []]))
@@ -182,6 +206,7 @@ export class RelayRun {
     }
     const total = [...seen.values()].reduce((sum, { length }) => sum + length, 0)
     assert.equal(total, this.#acknowledged)
+    assert.deepEqual(this.#doubts, [], 'unknown')
   }
 
   /** How often shards have changed hands. */
@@ -236,6 +261,11 @@ export class RelayRun {
       await sleep(this.#outbox > MUCH ? 250 : 10)
     }
   }
+}
+
+interface LogLine {
+  readonly message: string
+  readonly error?: { readonly message: string }
 }
 
 class TakenBack extends Error {}

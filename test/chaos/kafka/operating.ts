@@ -21,6 +21,12 @@ export function kafkaAdmin(t: TestContext, brokers: readonly string[]): Admin {
   return admin
 }
 
+/** The ids of the brokers that lead the partitions of a topic, by partition. */
+export async function leadersOf(admin: Admin, topic: string): Promise<readonly number[]> {
+  const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
+  return topics.get(topic)?.partitions.map(({ leader }) => leader) ?? []
+}
+
 /** The gaps of a run that nobody has decided about, when there are so many. */
 export async function gapsOf(run: ChaosRun, many: number): Promise<readonly Gap[]> {
   const gaps = await eventually(async () => {

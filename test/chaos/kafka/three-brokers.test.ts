@@ -6,7 +6,7 @@ import { testKafka } from '../../support/kafka.ts'
 import { eventually } from '../../support/wait.ts'
 import { ChaosRun } from '../chaos-run.ts'
 import { underLoad } from '../load.ts'
-import { kafkaAdmin } from './operating.ts'
+import { kafkaAdmin, leadersOf } from './operating.ts'
 
 test('goes on with another broker when the leader is killed under load', async (t) => {
   const cluster = await testKafka(t, { brokers: 3 })
@@ -23,17 +23,13 @@ test('goes on with another broker when the leader is killed under load', async (
   const end = underLoad(run)
   await eventually(() => run.producer.acknowledged >= 60)
   const admin = kafkaAdmin(t, cluster.brokers)
-  const leaders = async (): Promise<readonly number[]> => {
-    const { topics } = await admin.metadata({ topics: [run.topic], forceUpdate: true })
-    return topics.get(run.topic)?.partitions.map(({ leader }) => leader) ?? []
-  }
-  const before = await leaders()
+  const before = await leadersOf(admin, run.topic)
   const victim = cluster.nodes.find(({ id }) => id === before[0])
   assert.ok(victim !== undefined)
   const at = Date.now()
   await victim.kill9()
   const after = await eventually(async () => {
-    const now = await leaders()
+    const now = await leadersOf(admin, run.topic)
     return now.length === 3 && now.every((id) => id > 0 && id !== victim.id) && now
   })
   const known = run.producer.acknowledged
