@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { Producer } from '@platformatic/kafka'
 import { listConsumers } from '../../../src/consumer/queries.ts'
-import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { sharedKafka } from '../../support/kafka.ts'
+import { spawnNode } from '../../support/process.ts'
 import { eventually } from '../../support/wait.ts'
 import { ChaosRun } from '../chaos-run.ts'
 import { count } from '../scenarios.ts'
+import type { HangingConfig } from './hanging-producer.ts'
 
-test('waits for a transaction that hangs, and drains when it is given up; what it wrote is never seen', async (t) => {
+/** Long enough to be looked at on a busy machine, and no longer than the test waits. */
+const TRANSACTION_MS = 20_000
+
+test('waits for the transaction of a producer that was killed, and drains when Kafka gives it up; what it wrote is never seen', async (t) => {
   const log = await sharedKafka()
   const run = await ChaosRun.begin(t, {
     name: 'a hanging transaction',
@@ -20,20 +23,19 @@ test('waits for a transaction that hangs, and drains when it is given up; what i
   await run.worker().ready()
   await run.producer.produce(20)
   await run.quiet(40_000)
-  const hanging: Producer = new Producer({
-    clientId: 'hanging',
-    bootstrapBrokers: [...log.brokers],
-    idempotent: true,
-    transactionalId: run.topic,
-    producerId: -1n,
-    producerEpoch: -1,
-    retryDelay: 10,
+  const told: HangingConfig = {
+    brokers: log.brokers,
+    topic: run.topic,
+    records: 5,
+    transactionTimeoutMs: TRANSACTION_MS,
+  }
+  const hanging = spawnNode(t, new URL('./hanging-producer.ts', import.meta.url), {
+    env: { CHAOS_HANGING: JSON.stringify(told) },
   })
-  cleanup(t, async () => hanging.close())
   const at = Date.now()
-  const tx = await hanging.beginTransaction()
-  const values = Array.from({ length: 5 }, (_, n) => Buffer.from(`never ${n}`))
-  await tx.send({ messages: values.map((value) => ({ topic: run.topic, partition: 0, value })) })
+  await hanging.waitFor('written')
+  hanging.kill('SIGKILL')
+  const { signal } = await hanging.exited
   await run.producer.produce(20)
   const next = async (): Promise<number> =>
     count(run, 'select next_offset::int as n from millrace.position')
@@ -43,11 +45,11 @@ test('waits for a transaction that hangs, and drains when it is given up; what i
   const [held] = await listConsumers(run.pool, run.millrace.log, { topic: run.topic })
   assert.match(held?.reason ?? '', /still open holds back what stands from offset 20 up to 45/)
   const stuck = await next()
-  await tx.abort()
+  // Nobody but Kafka ends it.
   await eventually(async () => (await next()) >= 45)
-  run.fault('open transaction', run.topic, at, {
-    seen: stuck === 20 && range?.end === 20n && range.appendOffset === 45n,
-    text: `the position stayed at ${stuck}, what is decided ends at ${range?.end} of ${range?.appendOffset}`,
+  run.fault('SIGKILL', 'a producer in a transaction', at, {
+    seen: signal === 'SIGKILL' && stuck === 20 && range?.end === 20n && range.appendOffset === 45n,
+    text: `ended by ${signal}; the position stayed at ${stuck}, what is decided ends at ${range?.end} of ${range?.appendOffset}`,
   })
   await run.producer.produce(20)
   await run.quiet(40_000)
