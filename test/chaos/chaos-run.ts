@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +16,7 @@ import { installShadow } from '../support/checker/shadow.ts'
 import { describeVerdict, type Verdict } from '../support/checker/verdict.ts'
 import { cleanup } from '../support/cleanup.ts'
 import { compileCache } from '../support/compile-cache.ts'
-import { spawnNode, type Scenario } from '../support/process.ts'
+import { isStopped, spawnNode, type Scenario } from '../support/process.ts'
 import { eventually } from '../support/wait.ts'
 import { APPLICATION, CALL, LEDGER, PROMISED_BACKOFF_MS, RECORD, TOPIC } from './application.ts'
 import { effectServer, type EffectServer } from './effect-server.ts'
@@ -390,10 +389,4 @@ function named(url: string, name: string): string {
   const copy = new URL(url)
   copy.searchParams.set('application_name', name)
   return copy.href
-}
-
-/** Whether all threads of a process are stopped by a signal, as the kernel says. */
-function isStopped(pid: number): boolean {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T')
 }

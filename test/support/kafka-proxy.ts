@@ -30,6 +30,8 @@ export interface KafkaProxy extends AsyncDisposable {
   readonly connections: number
   /** Bytes that were lost. */
   readonly lost: number
+  /** Bytes that the broker has answered. */
+  readonly answered: number
 }
 
 /** Starts a proxy; it knows enough of Kafka's protocol to tell requests by the name of the client, and by their kind. */
@@ -42,6 +44,7 @@ export async function kafkaProxy(): Promise<KafkaProxy> {
     | undefined
   let connections = 0
   let lost = 0
+  let answered = 0
   let server: Server | undefined
   let port = 0
   let target = 0
@@ -79,6 +82,7 @@ export async function kafkaProxy(): Promise<KafkaProxy> {
         else pass('requests', bytes, broker)
       })
       broker.on('data', (bytes) => {
+        answered += bytes.length
         if (sprung === undefined) pass('answers', bytes, client)
         else end()
       })
@@ -135,6 +139,9 @@ export async function kafkaProxy(): Promise<KafkaProxy> {
     },
     get lost() {
       return lost
+    },
+    get answered() {
+      return answered
     },
     [Symbol.asyncDispose]: close,
   }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
 
@@ -145,6 +146,12 @@ function parseEvent(line: string): ScenarioEvent | undefined {
     // Not every line is an event.
     return undefined
   }
+}
+
+/** Whether all threads of a process are stopped by a signal, as the kernel says. */
+export function isStopped(pid: number): boolean {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T')
 }
 
 function killGroup(pid: number): void {

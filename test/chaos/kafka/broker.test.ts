@@ -1,6 +1,4 @@
-import assert from 'node:assert/strict'
 import test from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { entriesOf } from '../../support/checker/history.ts'
 import { testDatabase } from '../../support/database.ts'
 import { testKafka, type KafkaNode } from '../../support/kafka.ts'
@@ -43,39 +41,6 @@ test('survives kills of the broker under load: what was acknowledged is there, a
     const known = acknowledged()
     await eventually(() => acknowledged() > known)
   }
-  await end()
-  await run.quiet(60_000)
-  await run.pass()
-})
-
-test('asks a broker that holds still only now and then, and goes on with it', async (t) => {
-  const cluster = await testKafka(t)
-  const node = cluster.nodes[0] as KafkaNode
-  const run = await ChaosRun.begin(t, {
-    name: 'a broker that holds still',
-    database: await testDatabase(t),
-    log: { brokers: cluster.brokers, requestTimeoutMs: 3_000, deliveryTimeoutMs: 4_000 },
-    outages: true,
-    workers: { batchRecords: 10 },
-  })
-  const worker = run.worker()
-  await worker.ready()
-  const end = underLoad(run)
-  await eventually(() => entriesOf(run.history(), 'produce').length > 40)
-  const at = Date.now()
-  node.pause()
-  const waiting = await eventually(async () => {
-    const { rows } = await run.pool.query<{ waiting: string }>(
-      'select waiting from millrace.position where waiting is not null',
-    )
-    return rows.length === 4 && rows[0]?.waiting
-  })
-  assert.match(String(waiting), /has not answered|cannot be reached|no Kafka broker answers/)
-  // It stays so for longer than any time-out.
-  await sleep(4_000)
-  node.resume()
-  run.fault('SIGSTOP', 'broker', at, { seen: true, text: `all partitions said: ${waiting}` })
-  await eventually(() => worker.logged('the partition can be read again') > 0)
   await end()
   await run.quiet(60_000)
   await run.pass()
