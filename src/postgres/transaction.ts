@@ -75,20 +75,23 @@ export async function transaction<T>(
     client.release(error ?? broken)
   }
 
+  /** What our own statements fail with too: the connection may break at any of them. */
+  const throwBroken = (error: unknown): never => throwConnectError(broken ?? error)
+
   let result: T
   let mark: CommitMark
   // A handler that was given up on may still hold the transaction; its connection belongs to somebody else by then.
   let open = true
   try {
-    await client.query(
-      `/* millrace:begin */ begin; set local statement_timeout = ${timeoutMs}; set local idle_in_transaction_session_timeout = ${timeoutMs}`,
-    )
+    await client
+      .query(
+        `/* millrace:begin */ begin; set local statement_timeout = ${timeoutMs}; set local idle_in_transaction_session_timeout = ${timeoutMs}`,
+      )
+      .catch(throwBroken)
     const tx: Transaction = {
       query: <R extends Row>(text: string, values?: readonly unknown[]) =>
         open
-          ? (client as Queryable)
-              .query<R>(text, values)
-              .catch((error: unknown) => throwConnectError(broken ?? error))
+          ? (client as Queryable).query<R>(text, values).catch(throwBroken)
           : Promise.reject(closedError()),
       assertOpen() {
         if (!open) throw closedError()
@@ -106,7 +109,7 @@ export async function transaction<T>(
     result = await Promise.race([action(tx), breaking.promise])
     await tx.settle()
     open = false
-    mark = await commitMark(client, options.committed === undefined)
+    mark = await commitMark(client, options.committed === undefined).catch(throwBroken)
   } catch (error) {
     open = false
     // The server rolls back by itself when the connection is gone; a statement asked of that would hold a timer.

@@ -5,7 +5,10 @@ import { Listener, wake } from '../../../src/postgres/listener.ts'
 import { knownMigrations, migrate, migrationState } from '../../../src/postgres/migrate.ts'
 import { transaction } from '../../../src/postgres/transaction.ts'
 import { Heartbeat } from '../../../src/process/heartbeat.ts'
+import { createPool } from '../../../src/postgres/connect.ts'
+import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
+import { postgresProxy } from '../../support/proxy.ts'
 import { eventually } from '../../support/wait.ts'
 
 const core = createCore()
@@ -48,6 +51,21 @@ describe('a transaction', () => {
       transaction(pool, core, (tx) => tx.query('insert into b values (1)')),
       { code: '23503' },
     )
+  })
+
+  it('says that the database is away at whatever statement of its own the connection breaks', async (t) => {
+    const { url } = await testDatabase(t)
+    const proxy = await postgresProxy(url)
+    cleanup(t, async () => proxy[Symbol.asyncDispose]())
+    const pool = createPool(proxy.through(url))
+    pool.on('error', () => {})
+    cleanup(t, () => pool.end())
+    for (const label of ['begin', 'commit-mark']) {
+      const cut = proxy.cutStatement('request', `millrace:${label}`)
+      const attempt = transaction(pool, core, (tx) => tx.query('create table never (n int)'))
+      await assert.rejects(attempt, { code: 'E_DB_CONNECT', retryable: true })
+      await cut
+    }
   })
 
   it('does not pass off a failed transaction as committed when the error in it was swallowed', async (t) => {
