@@ -34,6 +34,28 @@ export async function crashingServer(
   return { server, pool }
 }
 
+/** Crashes the server by a signal to its postmaster, starts it again, and gives what is seen of that. */
+export async function crashed(
+  { server, pool }: { readonly server: EmbeddedPostgres; readonly pool: pg.Pool },
+  signal: 'SIGKILL' | 'SIGQUIT',
+): Promise<{ readonly seen: boolean; readonly text: string }> {
+  const at = Date.now()
+  const { pid } = server
+  if (signal === 'SIGKILL') await server.kill()
+  else await server.stop('immediate')
+  await server.restart()
+  const uptime = await eventually(async () => {
+    const { rows } = await pool.query<{ ms: number }>(
+      `select (extract(epoch from clock_timestamp() - pg_postmaster_start_time()) * 1000)::float8 as ms`,
+    )
+    return rows[0] as { readonly ms: number }
+  })
+  return {
+    seen: server.pid !== pid && uptime.ms < Date.now() - at,
+    text: `process ${pid} became ${server.pid}, up for ${Math.round(uptime.ms)} ms`,
+  }
+}
+
 /** The database crashes again and again under load, and is started again. */
 export async function databaseCrashes(
   t: TestContext,
@@ -56,20 +78,8 @@ export async function databaseCrashes(
     // When it happens is part of the chance; nothing waits for it.
     await sleep(500 + random.next() * 1_000)
     const at = Date.now()
-    const { pid } = server
-    if (crash % 2 === 0) await server.kill()
-    else await server.stop('immediate')
-    await server.restart()
-    const uptime = await eventually(async () => {
-      const { rows } = await pool.query<{ ms: number }>(
-        `select (extract(epoch from clock_timestamp() - pg_postmaster_start_time()) * 1000)::float8 as ms`,
-      )
-      return rows[0] as { readonly ms: number }
-    })
-    run.fault(crash % 2 === 0 ? 'SIGKILL' : 'SIGQUIT', 'postmaster', at, {
-      seen: server.pid !== pid && uptime.ms < Date.now() - at,
-      text: `process ${pid} became ${server.pid}, up for ${Math.round(uptime.ms)} ms`,
-    })
+    const signal = crash % 2 === 0 ? 'SIGKILL' : 'SIGQUIT'
+    run.fault(signal, 'postmaster', at, await crashed({ server, pool }, signal))
   }
   await end()
   await run.quiet(40_000)

@@ -5,13 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { start, type Millrace } from '../../src/app/start.ts'
 import { seededRandom, type Random } from '../../src/core/random.ts'
+import { isMillraceError } from '../../src/errors/millrace-error.ts'
 import { event } from '../../src/events/event.ts'
 import { kafka } from '../../src/kafka/kafka.ts'
+import { checkRelayed, type PublishedFact } from '../support/checker/relayed.ts'
 import { cleanup } from '../support/cleanup.ts'
 import { compileCache } from '../support/compile-cache.ts'
 import { testDatabase } from '../support/database.ts'
+import { keepingLogger, type LogLine } from '../support/millrace.ts'
 import { readCommitted, relayed } from '../support/outbox.ts'
-import { spawnNode, type Scenario } from '../support/process.ts'
+import { isStopped, spawnNode, type Scenario } from '../support/process.ts'
 import { eventually } from '../support/wait.ts'
 import { seedOf } from './chaos-run.ts'
 import type { Trap } from './failpoints.ts'
@@ -28,7 +31,17 @@ export interface RelayRunOptions {
   readonly leaseMs?: number
   /** Records of one transaction of Kafka. Default 40: many transactions to be killed in. */
   readonly batchRecords?: number
+  /** URL of the database, which is migrated. Default: one of its own on the server of all tests. */
+  readonly database?: string
+  /** The same database as the writers reach it. Default: directly. */
+  readonly url?: string
+  /** The database is going to be hit: transactions may fail with {@link HIT}. */
+  readonly hit?: boolean
 }
+
+/** What a transaction may fail with while its database is hit: nothing was written, or nobody can say. */
+const HIT = { E_DB_CONNECT: 'fail', E_DB_UNKNOWN_COMMIT: 'info' } as const
+type Hit = keyof typeof HIT
 
 /** A relay in a process of its own. */
 export interface RelayProcess extends Scenario {
@@ -44,9 +57,8 @@ export interface RelayProcess extends Scenario {
 const TRYING_AGAIN = 'a shard cannot be relayed just now; trying again'
 
 /**
- * One run: writers publish in transactions, relays in processes of their own move it to Kafka, and what is committed there
- * is read in the end. With our own reader, which drops what was aborted by the rule of Kafka's: KafkaJS does not, it gives
- * records of transactions that a killed relay left and the next one aborted.
+ * One run: writers publish in transactions, each event beside a row of theirs, relays in processes of their own move it to
+ * Kafka, and what is committed there is read in the end, with Apache's Java client ({@link readCommitted}).
  */
 export class RelayRun {
   readonly random: Random
@@ -57,8 +69,14 @@ export class RelayRun {
   readonly #topic: string
   readonly #leaseMs: number
   readonly #batchRecords: number
-  /** What was acknowledged, by key, in order. */
-  readonly #written = new Map<string, number[]>()
+  readonly #hit: boolean
+  /** What the writers' side has logged. */
+  readonly lines: readonly LogLine[]
+  /** Everything that writers tried to publish. */
+  readonly #published: PublishedFact[] = []
+  /** The next number of each key. */
+  readonly #next = new Map<string, number>()
+  readonly #heard: Record<Hit, number> = { E_DB_CONNECT: 0, E_DB_UNKNOWN_COMMIT: 0 }
   #writing = true
   #load: Promise<void> | undefined
   #acknowledged = 0
@@ -75,6 +93,8 @@ export class RelayRun {
       readonly topic: string
       readonly leaseMs: number
       readonly batchRecords: number
+      readonly hit: boolean
+      readonly lines: readonly LogLine[]
       readonly seed: number
     },
   ) {
@@ -85,6 +105,8 @@ export class RelayRun {
     this.#topic = parts.topic
     this.#leaseMs = parts.leaseMs
     this.#batchRecords = parts.batchRecords
+    this.#hit = parts.hit
+    this.lines = parts.lines
     this.random = seededRandom(parts.seed)
   }
 
@@ -92,13 +114,16 @@ export class RelayRun {
   static async begin(
     t: TestContext,
     brokers: readonly string[],
-    { leaseMs = 1_200, batchRecords = 40 }: RelayRunOptions = {},
+    options: RelayRunOptions = {},
   ): Promise<RelayRun> {
+    const { leaseMs = 1_200, batchRecords = 40, hit = false } = options
     const seed = seedOf(t)
-    const { url: databaseUrl } = await testDatabase(t)
+    const databaseUrl = options.database ?? (await testDatabase(t)).url
     const topic = `relay-${randomUUID()}`
+    const logger = keepingLogger()
     const millrace = await start({
-      database: databaseUrl,
+      database: options.url ?? databaseUrl,
+      logger,
       migrate: false,
       log: kafka({ brokers }),
       topics: { [topic]: { partitions: 4 } },
@@ -107,7 +132,10 @@ export class RelayRun {
       takeOverMs: 60_000,
     })
     cleanup(t, () => millrace.stop({ now: true }))
-    return new RelayRun(t, { brokers, millrace, databaseUrl, topic, leaseMs, batchRecords, seed })
+    await millrace.database.query('create table fact (key text, n integer, primary key (key, n))')
+    const { lines } = logger
+    const parts = { brokers, millrace, databaseUrl, topic, leaseMs, batchRecords, hit, lines, seed }
+    return new RelayRun(t, parts)
   }
 
   get millrace(): Millrace {
@@ -121,6 +149,11 @@ export class RelayRun {
   /** How many records were acknowledged so far. */
   get acknowledged(): number {
     return this.#acknowledged
+  }
+
+  /** How many transactions have failed with this. */
+  heard(code: Hit): number {
+    return this.#heard[code]
   }
 
   /** Starts a relay. */
@@ -143,6 +176,7 @@ export class RelayRun {
       async trapped() {
         await process.waitFor('trap', { timeoutMs: 60_000 })
         if (trap?.signal === 'SIGKILL') assert.equal((await process.exited).signal, 'SIGKILL')
+        if (trap?.signal === 'SIGSTOP') await eventually(() => isStopped(process.pid))
       },
       async kill9() {
         process.kill('SIGKILL')
@@ -151,7 +185,7 @@ export class RelayRun {
       failures: () =>
         process.events.flatMap(({ event, line }) => {
           if (event !== 'log') return []
-          const { message, error } = line as LogLine
+          const { message, error } = line as WrittenLine
           return message === TRYING_AGAIN ? [error?.message ?? ''] : []
         }),
     })
@@ -180,7 +214,8 @@ export class RelayRun {
   async moreRelayed(count: number): Promise<void> {
     const done = async (): Promise<number> =>
       this.#acknowledged - (await this.#millrace.summary()).outbox
-    const goal = (await done()) + count
+    // The database may be away for a while.
+    const goal = (await eventually(async () => ({ before: await done() }))).before + count
     await eventually(async () => (await done()) >= goal, { timeoutMs: 120_000 })
   }
 
@@ -190,22 +225,26 @@ export class RelayRun {
     if (!evidence.seen) this.#doubts.push(`${name} was not seen: ${evidence.text}`)
   }
 
+  /** The database has fallen back to what a lagging standby knew: what was published so far may be forgotten. */
+  forget(): void {
+    for (const [at, fact] of this.#published.entries())
+      this.#published[at] = { ...fact, mayBeForgotten: true }
+  }
+
   /**
    * Waits until everything is in Kafka, and looks: nothing lost, doubled or, per key, out of order, and every fault was
    * seen.
    */
   async pass(): Promise<void> {
     await relayed(this.#millrace, { timeoutMs: 120_000 })
-    const seen = new Map<string, number[]>([...this.#written.keys()].map((key) => [key, []]))
-    for (const { key, value } of await readCommitted(this.#brokers, this.#topic)) {
-      const { n } = JSON.parse(value ?? 'null') as { n: number }
-      seen.get(key ?? '')?.push(n)
-    }
-    for (const [key, written] of this.#written) {
-      assert.deepEqual(seen.get(key), written, `what is there of ${key} is not what was written`)
-    }
-    const total = [...seen.values()].reduce((sum, { length }) => sum + length, 0)
-    assert.equal(total, this.#acknowledged)
+    const { rows } = await this.#millrace.database.query<{ key: string; n: number }>(
+      'select key, n from fact',
+    )
+    const seen = await readCommitted(this.#brokers, this.#topic)
+    const log = seen.map(({ value }) => JSON.parse(value ?? 'null') as { key: string; n: number })
+    const violations = checkRelayed({ published: this.#published, rows, log })
+    assert.deepEqual(violations.slice(0, 20), [], `${violations.length} things are wrong`)
+    assert.ok(this.#acknowledged > 0, 'nothing was published')
     assert.deepEqual(this.#doubts, [], 'unknown')
   }
 
@@ -219,7 +258,11 @@ export class RelayRun {
 
   async #watch(): Promise<void> {
     while (this.#writing) {
-      this.#outbox = (await this.#millrace.summary()).outbox
+      try {
+        this.#outbox = (await this.#millrace.summary()).outbox
+      } catch (error) {
+        if (!this.#hit) throw error
+      }
       await sleep(250)
     }
   }
@@ -233,37 +276,49 @@ export class RelayRun {
       key: ({ key }) => key,
     })
     const keys = Array.from({ length: KEYS_PER_WRITER }, (_, i) => `key-${writer}-${i}`)
-    const next = new Map(keys.map((key) => [key, 0]))
-    for (const key of keys) this.#written.set(key, [])
     while (this.#writing) {
       const facts = Array.from({ length: 1 + Math.floor(random.next() * 30) }, () => {
         const key = keys[Math.floor(random.next() * keys.length)] as string
-        const n = next.get(key) as number
-        next.set(key, n + 1)
+        const n = this.#next.get(key) ?? 0
+        this.#next.set(key, n + 1)
         return { key, n }
       })
       const half = Math.floor(facts.length / 2)
       const isLong = random.next() < 0.1
       const isTakenBack = random.next() < 0.1
+      let outcome: PublishedFact['outcome'] = 'ok'
       try {
         await this.#millrace.transaction(async (tx) => {
+          await tx.query(
+            'insert into fact (key, n) select * from unnest($1::text[], $2::integer[])',
+            [facts.map(({ key }) => key), facts.map(({ n }) => n)],
+          )
           await tx.publishMany(fact, facts.slice(0, half))
           if (isLong) await sleep(50)
           await tx.publishMany(fact, facts.slice(half))
           if (isTakenBack) throw new TakenBack()
         })
       } catch (error) {
-        if (!(error instanceof TakenBack)) throw error
-        continue
+        outcome = this.#judge(error)
       }
-      for (const { key, n } of facts) this.#written.get(key)?.push(n)
+      this.#published.push(...facts.map((one) => ({ ...one, outcome })))
+      if (outcome !== 'ok') continue
       this.#acknowledged += facts.length
       await sleep(this.#outbox > MUCH ? 250 : 10)
     }
   }
+
+  /** What a transaction has come to that failed. */
+  #judge(error: unknown): 'fail' | 'info' {
+    if (error instanceof TakenBack) return 'fail'
+    const code = isMillraceError(error) ? error.code : undefined
+    if (!this.#hit || !(code === 'E_DB_CONNECT' || code === 'E_DB_UNKNOWN_COMMIT')) throw error
+    this.#heard[code] += 1
+    return HIT[code]
+  }
 }
 
-interface LogLine {
+interface WrittenLine {
   readonly message: string
   readonly error?: { readonly message: string }
 }

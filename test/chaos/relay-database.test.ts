@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { migrate } from '../../src/postgres/migrate.ts'
+import { cleanup } from '../support/cleanup.ts'
+import { testDatabase } from '../support/database.ts'
+import { sharedKafka } from '../support/kafka.ts'
+import { postgresProxy, type Commit, type CutSide } from '../support/proxy.ts'
+import { eventually } from '../support/wait.ts'
+import { isStopped } from '../support/process.ts'
+import { crashed, crashingServer } from './database-crashes.ts'
+import { RelayRun } from './relay-run.ts'
+
+const COMMITTED = 'the reply to COMMIT was lost; the transaction had committed'
+
+/** Of a transaction that publishes. */
+const publishes = ({ statements }: Commit): boolean => statements.includes('millrace:outbox-append')
+
+test('loses, doubles and misorders nothing when the database crashes under publishers and relays', async (t) => {
+  const { brokers } = await sharedKafka()
+  const { server, pool } = await crashingServer(t)
+  await migrate(pool)
+  const proxy = await postgresProxy(server.url())
+  cleanup(t, async () => proxy[Symbol.asyncDispose]())
+  const url = proxy.through(server.url())
+  const run = await RelayRun.begin(t, brokers, { database: server.url(), url, hit: true })
+  const crash = async (signal: 'SIGKILL' | 'SIGQUIT'): Promise<void> => {
+    const { seen, text } = await crashed({ server, pool }, signal)
+    assert.ok(seen, text)
+  }
+  run.startWriting()
+
+  // A relay has committed records in Kafka, and the database that is to hear of it is gone.
+  const stopped = run.relay({ name: 'relay:before-note', count: 3, signal: 'SIGSTOP' })
+  await stopped.trapped()
+  await crash('SIGKILL')
+  assert.ok(isStopped(stopped.pid))
+  stopped.kill('SIGCONT')
+  await run.moreRelayed(200)
+
+  // A publisher's COMMIT is done, its reply is lost, and the server that knows of it is gone.
+  const other = run.relay()
+  await other.waitFor('ready', { timeoutMs: 60_000 })
+  const before = run.heard('E_DB_UNKNOWN_COMMIT')
+  await proxy.cutCommit('reply', publishes)
+  await crash('SIGKILL')
+  await eventually(() => run.heard('E_DB_UNKNOWN_COMMIT') > before)
+  await run.moreRelayed(200)
+
+  // When it happens is part of the chance; nothing waits for it.
+  await sleep(run.random.next() * 500)
+  await crash('SIGQUIT')
+  await run.moreRelayed(200)
+  await run.stopWriting()
+  await run.pass()
+})
+
+test('finds out what became of the COMMIT of a publisher, whichever way it was lost', async (t) => {
+  const { brokers } = await sharedKafka()
+  const { url: database } = await testDatabase(t)
+  const proxy = await postgresProxy(database)
+  cleanup(t, async () => proxy[Symbol.asyncDispose]())
+  const url = proxy.through(database)
+  const run = await RelayRun.begin(t, brokers, { database, url, hit: true })
+  await run.relay().waitFor('ready', { timeoutMs: 60_000 })
+  run.startWriting()
+  await run.moreRelayed(100)
+  const found = {
+    request: () => run.heard('E_DB_CONNECT'),
+    reply: () => run.lines.filter(({ message }) => message === COMMITTED).length,
+  }
+  for (const side of ['request', 'reply', 'reply', 'request'] satisfies CutSide[]) {
+    const before = found[side]()
+    await proxy.cutCommit(side, publishes)
+    await eventually(() => found[side]() > before)
+    await run.moreRelayed(100)
+  }
+  await run.stopWriting()
+  await run.pass()
+  assert.equal(run.heard('E_DB_UNKNOWN_COMMIT'), 0)
+})
