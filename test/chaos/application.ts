@@ -81,6 +81,19 @@ export function chaosEvents(topic: string) {
   return { placed: event('ORDER_PLACED', common), noted: event('ORDER_NOTED', common) }
 }
 
+const echo = z.object({ name: z.string(), eventId: z.string(), key: z.string() })
+
+/** The topic of what handlers publish, beside that of the events. */
+export function echoTopic(topic: string): string {
+  return `${topic}-echo`
+}
+
+/** The event that a handler publishes beside a row of effect. */
+function echoed(topic: string) {
+  const common = { source: 'CHAOS', topic: echoTopic(topic), schema: echo }
+  return event('ORDER_ECHOED', { ...common, key: ({ key }: z.infer<typeof echo>) => key })
+}
+
 /** What the application's handlers need of the process they run in. */
 export interface Surroundings {
   readonly worker: string
@@ -95,11 +108,15 @@ export interface Surroundings {
   readonly start?: 'end'
   /** Default: the application's own. */
   readonly maxValueBytes?: number
+  /** Handlers publish an event beside each row of effect. Default `false`. */
+  readonly outbox?: boolean
 }
 
 /** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
 export function chaosApplication(around: Surroundings): Application {
   const args = z.object({ eventId: z.string(), key: z.string(), behaviour: z.string() })
+  const { outbox = false } = around
+  const echo = echoed(around.topic)
   const options = { args, queue: QUEUE, maxAttempts: 20, maxCrashes: 10, backoff: BACKOFF }
   const call = job(CALL, {
     ...options,
@@ -122,6 +139,7 @@ export function chaosApplication(around: Surroundings): Application {
           `insert into observer.effect (source, name, event_id, key, job_id, attempt) values ('job', $1, $2, $3, $4, $5)`,
           [RECORD, eventId, key, context.id, context.attempt],
         )
+        if (outbox) await tx.publish(echo, { name: RECORD, eventId, key })
         await around.point('handler:in-transaction')
       })
     },
@@ -149,6 +167,7 @@ export function chaosApplication(around: Surroundings): Application {
              values ('record', $1, $2, $3, $4, $5, $6, $7, $8)`,
             [LEDGER, id, data.key, topicId, partition, offset, generation, execution],
           )
+          if (outbox) await tx.publish(echo, { name: LEDGER, eventId: id, key: data.key })
           await around.point('handler:applied')
           appendEntry(around.historyFile, {
             entry: 'executed',

@@ -8,7 +8,12 @@ import type pg from 'pg'
 import { start, type Millrace } from '../../src/app/start.ts'
 import { kafka, type KafkaOptions } from '../../src/kafka/kafka.ts'
 import { check } from '../support/checker/check.ts'
-import { partitionOf, type Dumps, type PositionDump } from '../support/checker/dumps.ts'
+import {
+  partitionOf,
+  type Dumps,
+  type EchoDump,
+  type PositionDump,
+} from '../support/checker/dumps.ts'
 import { appendEntry, readHistory, type HistoryEntry } from '../support/checker/history.ts'
 import { KafkaObserver } from '../support/checker/kafka-observer.ts'
 import { readDumps } from '../support/checker/read-dumps.ts'
@@ -16,9 +21,19 @@ import { installShadow } from '../support/checker/shadow.ts'
 import { describeVerdict, type Verdict } from '../support/checker/verdict.ts'
 import { cleanup } from '../support/cleanup.ts'
 import { compileCache } from '../support/compile-cache.ts'
+import { keepingLogger, type LogLine } from '../support/millrace.ts'
+import { readCommitted } from '../support/outbox.ts'
 import { isStopped, spawnNode, type Scenario } from '../support/process.ts'
 import { eventually } from '../support/wait.ts'
-import { APPLICATION, CALL, LEDGER, PROMISED_BACKOFF_MS, RECORD, TOPIC } from './application.ts'
+import {
+  APPLICATION,
+  CALL,
+  echoTopic,
+  LEDGER,
+  PROMISED_BACKOFF_MS,
+  RECORD,
+  TOPIC,
+} from './application.ts'
 import { effectServer, type EffectServer } from './effect-server.ts'
 import type { Trap } from './failpoints.ts'
 import { Producer } from './producer.ts'
@@ -32,6 +47,8 @@ export interface ChaosRunOptions {
   readonly url?: string
   /** The log is in Kafka, in a topic of the run's own. Default: the table log. */
   readonly log?: KafkaOptions
+  /** What is published goes to Kafka through the outbox; workers relay it, and their handlers publish too. Default `false`. */
+  readonly outbox?: boolean
   readonly partitions?: number
   /** Default: {@link seedOf}. */
   readonly seed?: number
@@ -84,6 +101,8 @@ export class ChaosRun {
   readonly effects: EffectServer
   /** Appends for the producer. */
   readonly millrace: Millrace
+  /** What the producer's side has logged. */
+  readonly lines: readonly LogLine[]
   /** The topic of the run. */
   readonly topic: string
   /** Sees what is in Kafka; undefined on the table log. */
@@ -105,6 +124,7 @@ export class ChaosRun {
       readonly historyFile: string
       readonly effects: EffectServer
       readonly millrace: Millrace
+      readonly lines: readonly LogLine[]
       readonly topic: string
       readonly seed: number
     },
@@ -115,16 +135,17 @@ export class ChaosRun {
     this.#historyFile = historyFile
     this.effects = effects
     this.millrace = millrace
+    this.lines = parts.lines
     this.topic = topic
     this.seed = seed
-    this.producer = new Producer({ millrace, historyFile, seed, topic })
-    const { log } = options
+    const { log, outbox = false } = options
+    this.producer = new Producer({ millrace, historyFile, seed, topic, outbox })
     this.kafka = log === undefined ? undefined : new KafkaObserver(t, [log.brokers].flat(), topic)
   }
 
   /** Makes everything; all of it ends with the test. */
   static async begin(t: TestContext, options: ChaosRunOptions): Promise<ChaosRun> {
-    const { name, database, log, partitions = 4, faultless = false } = options
+    const { name, database, log, outbox = false, partitions = 4, faultless = false } = options
     // Others use the same brokers.
     const topic = log === undefined ? TOPIC : `${TOPIC}-${randomUUID()}`
     const seed = options.seed ?? seedOf(t)
@@ -153,7 +174,9 @@ export class ChaosRun {
     await installShadow(database.pool)
     const effects = await effectServer(historyFile)
     cleanup(t, async () => effects[Symbol.asyncDispose]())
+    const logger = keepingLogger()
     const millrace = await start({
+      logger,
       database: named(options.url ?? database.url, 'producer'),
       poolSize: 4,
       migrate: false,
@@ -161,11 +184,15 @@ export class ChaosRun {
       upkeep: false,
       ...(log === undefined ? {} : { log: kafka(log) }),
       relay: false,
-      topics: { [topic]: { partitions } },
+      topics: {
+        [topic]: { partitions },
+        ...(outbox ? { [echoTopic(topic)]: { partitions } } : {}),
+      },
       takeOverMs: 60_000,
     })
     cleanup(t, () => millrace.stop({ now: true }))
-    const run = new ChaosRun(t, options, { historyFile, effects, millrace, topic, seed })
+    const { lines } = logger
+    const run = new ChaosRun(t, options, { historyFile, effects, millrace, lines, topic, seed })
     if (options.restored !== true) void run.#sample()
     cleanup(t, async () => {
       run.#sampling = false
@@ -177,7 +204,7 @@ export class ChaosRun {
   /** Starts a worker process. */
   worker(told: Partial<WorkerConfig> & { readonly trap?: Trap } = {}): ChaosWorker {
     this.#workers += 1
-    const { url, database, log, root, workers } = this.#options
+    const { url, database, log, outbox = false, root, workers } = this.#options
     const name = told.name ?? `worker-${this.#workers}`
     const config: WorkerConfig = {
       ...UNTOUCHED,
@@ -185,6 +212,7 @@ export class ChaosRun {
       historyFile: this.#historyFile,
       effectsUrl: this.effects.url,
       topic: this.topic,
+      outbox,
       ...(log === undefined ? {} : { log: { ...log, clientId: name } }),
       ...told,
       name,
@@ -260,7 +288,11 @@ export class ChaosRun {
           const { rows } = await this.pool.query<{ jobs: number; states: string | null }>(JOBS_SQL)
           const { jobs = 0, states = null } = rows[0] ?? {}
           left = `${unread} unread, ${jobs} jobs (${states})`
-          return unread === 0 && jobs === 0
+          if (unread > 0 || jobs > 0 || this.#options.outbox !== true) return unread + jobs === 0
+          // What is on its way to the log is unread as well; there is nothing when it is looked at last.
+          const { outbox, outboxAgeMs } = await this.millrace.summary()
+          left = `${outbox} in the outbox, the oldest for ${outboxAgeMs} ms`
+          return outbox === 0 && outboxAgeMs === null && (await this.unread()) === 0
         },
         { timeoutMs: Math.max(0, began + limitMs - Date.now()), intervalMs: 50 },
       )
@@ -339,7 +371,12 @@ export class ChaosRun {
     const isThere = new Set(stored.positions.map(partitionOf))
     const ended = this.#ended.filter((position) => !isThere.has(partitionOf(position)))
     const all = { ...stored, positions: [...stored.positions, ...ended] }
-    const dumps = this.kafka?.complete(all) ?? all
+    const completed = this.kafka?.complete(all) ?? all
+    const { log, outbox = false } = this.#options
+    const dumps =
+      log === undefined || !outbox
+        ? completed
+        : { ...completed, echoes: await readEchoes([log.brokers].flat(), echoTopic(this.topic)) }
     return { verdict: check(history, dumps), dumps, history }
   }
 
@@ -375,6 +412,12 @@ export class ChaosRun {
       })
     }
   }
+}
+
+/** What handlers have published, in order within a key. */
+async function readEchoes(brokers: readonly string[], topic: string): Promise<EchoDump[]> {
+  const records = await readCommitted(brokers, topic)
+  return records.map(({ value }) => JSON.parse(value ?? 'null') as EchoDump)
 }
 
 const UNREAD_SQL = `select count(*)::int as unread from millrace.record r

@@ -47,6 +47,8 @@ export interface ProducerOptions {
   readonly historyFile: string
   readonly seed: number
   readonly topic: string
+  /** Publishes in transactions of the database, also where the log is outside of it. Default `false`. */
+  readonly outbox?: boolean
   /** Number of keys. Default 40. */
   readonly keys?: number
 }
@@ -128,11 +130,11 @@ export class Producer {
     drafts: readonly Draft[],
     { copies: times = 1, append }: ProduceOptions,
   ): Promise<ProduceEntry['outcome']> {
-    const { millrace, historyFile, topic } = this.#options
+    const { millrace, historyFile, topic, outbox = false } = this.#options
     let outcome: ProduceEntry['outcome'] = 'ok'
     try {
       if (append !== undefined) await append(drafts.map((draft) => recordOf(topic, draft)))
-      else if (millrace.log.transactional) await this.#publish(drafts)
+      else if (outbox || millrace.log.transactional) await this.#publish(drafts)
       else {
         for (let time = 0; time < times; time += 1)
           await millrace.log.append(drafts.map((draft) => recordOf(topic, draft)))
@@ -167,7 +169,7 @@ export class Producer {
       for (const draft of drafts) {
         const { id, data } = draft
         if (data.behaviour === 'broken' || data.behaviour === 'misshapen')
-          await millrace.log.append([recordOf(topic, draft)], { tx })
+          await tx.append([recordOf(topic, draft)])
         else await tx.publish(data.behaviour === 'unhandled' ? noted : placed, data, { id })
       }
     })

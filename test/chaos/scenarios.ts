@@ -23,6 +23,8 @@ export interface ScenarioOptions {
   readonly root?: string
   /** The log is in Kafka. Default: the table log. */
   readonly log?: KafkaOptions
+  /** What is published goes there through the outbox. Default `false`. */
+  readonly outbox?: boolean
 }
 
 const LOST = 'the partition belongs to another process now, or was moved'

@@ -15,6 +15,12 @@ const TRANSACTIONS = {
   'of a batch': ({ statements }: Commit) => statements.includes('millrace:position-advance'),
   'of a job': ({ statements }: Commit) => statements.includes('millrace:job-complete'),
   'of a user': ({ statements }: Commit) => statements.includes('millrace:log-append'),
+  // Not of a handler that publishes.
+  'of a publisher': ({ statements }: Commit) =>
+    statements.includes('millrace:outbox-append') &&
+    !statements.some((label) =>
+      ['millrace:position-advance', 'millrace:job-complete'].includes(label),
+    ),
 }
 
 /** The COMMIT of these transactions, or the reply to it, is lost, each twice. */
@@ -48,13 +54,16 @@ export async function unknownCommits(
          select last_error from millrace.job union all select last_error from millrace.job_history) j
        where last_error ->> 'code' = 'E_DB_CONNECT'`,
     )
-    const heard = entriesOf(run.history(), 'produce')
-    const produced = (outcome: string): number =>
-      heard.filter((entry) => entry.outcome === outcome).length
+    const refused = entriesOf(run.history(), 'produce').filter(({ outcome }) => outcome === 'fail')
+    const producer = {
+      request: refused.length,
+      reply: run.lines.filter(({ message }) => message === COMMITTED).length,
+    }
     return {
       'of a batch': { request: worker.logged(TRIED_AGAIN), reply: worker.logged(COMMITTED) },
       'of a job': { request: rows[0]?.n ?? 0, reply: worker.logged(COMMITTED) },
-      'of a user': { request: produced('fail'), reply: produced('ok') },
+      'of a user': producer,
+      'of a publisher': producer,
     }
   }
   for (const side of ['request', 'reply', 'reply', 'request'] satisfies CutSide[]) {
@@ -64,11 +73,15 @@ export async function unknownCommits(
       const cut = proxy.cutCommit(side, TRANSACTIONS[name])
       // Whoever waits for a cut has something to commit.
       await run.producer.produce(20)
-      await cut
-      await eventually(async () => ((await found())[name]?.[side] ?? 0) > before)
+      const { side: made, statements } = await cut
+      const after = (await eventually(async () => {
+        const times = (await found())[name]?.[side] ?? 0
+        return times > before && times
+      })) as number
+      const what = side === 'request' ? 'aborted' : 'committed'
       run.fault(`cut of the ${side} to COMMIT`, name, at, {
-        seen: true,
-        text: side === 'request' ? 'found out to be aborted' : 'found out to be committed',
+        seen: made === side && statements.length > 0 && after > before,
+        text: `behind ${statements.at(-1)}; found out to be ${what} ${after} times, ${before} before`,
       })
     }
   }

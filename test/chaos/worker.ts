@@ -22,6 +22,8 @@ export interface WorkerConfig {
   readonly maxValueBytes?: number
   /** Where the log is, when it is in Kafka. */
   readonly log?: KafkaOptions
+  /** Relays the outbox, and its handlers publish through it. Default `false`. */
+  readonly outbox?: boolean
   readonly trap?: Trap
 }
 
@@ -37,8 +39,8 @@ const log =
     ? {}
     : {
         log: (await import('../../src/kafka/kafka.ts')).kafka(config.log),
-        // Nothing of a run in Kafka goes through the outbox.
-        relay: false,
+        // Mostly nothing of a run in Kafka goes through the outbox.
+        relay: config.outbox ?? false,
       }
 const millrace = await start({
   database: config.databaseUrl,

@@ -21,6 +21,20 @@ test('finds out what became of a COMMIT while the log is in Kafka', async (t) =>
   await run.pass()
 })
 
+test('survives crashes of the database while all that is published goes through the outbox', async (t) => {
+  const run = await databaseCrashes(t, { crashes: 3, log: await sharedKafka(), outbox: true })
+  const { echoes = [] } = await run.pass()
+  assert.ok(echoes.length > 0)
+})
+
+test('finds out what became of a COMMIT while all that is published goes through the outbox', async (t) => {
+  const log = await sharedKafka()
+  const whose = ['of a publisher', 'of a batch', 'of a job'] as const
+  const run = await unknownCommits(t, whose, { log, outbox: true })
+  const { echoes = [] } = await run.pass()
+  assert.ok(echoes.length > 0)
+})
+
 test('reads again what a database restored to an earlier state has forgotten, whatever Kafka says', async (t) => {
   const log = await sharedKafka()
   const database = await testDatabase(t)

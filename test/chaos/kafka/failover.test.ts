@@ -32,7 +32,10 @@ async function timeline(pool: pg.Pool): Promise<string | undefined> {
 }
 
 /** A pair of servers under load of two workers, and what is seen of it. */
-async function pair(t: TestContext, { synchronous }: { readonly synchronous: boolean }) {
+async function pair(
+  t: TestContext,
+  { synchronous, outbox = false }: { readonly synchronous: boolean; readonly outbox?: boolean },
+) {
   const database = await replicatedPostgres(t, { synchronous })
   const pool = createPool(database.url, { max: 5 })
   pool.on('error', () => {
@@ -45,6 +48,7 @@ async function pair(t: TestContext, { synchronous }: { readonly synchronous: boo
     name: `a fail-over to a ${synchronous ? 'synchronous' : 'lagging'} standby`,
     database: { url: database.url, pool },
     log,
+    outbox,
     restored: !synchronous,
     workers: { batchRecords: 10 },
   })
@@ -85,8 +89,8 @@ test('reads again what a lagging standby does not know of, whatever Kafka says',
   assert.ok(batches.length > 0)
 })
 
-test('loses and doubles nothing at a fail-over to a synchronous standby', async (t) => {
-  const { database, run, pool, end } = await pair(t, { synchronous: true })
+test('loses and doubles nothing at a fail-over to a synchronous standby, nor does the outbox', async (t) => {
+  const { database, run, pool, end } = await pair(t, { synchronous: true, outbox: true })
   const { rows: streams } = await pool.query<{ sync_state: string }>(
     'select sync_state from pg_stat_replication',
   )

@@ -2,6 +2,7 @@ import { checkAcknowledged } from './acknowledged.ts'
 import { checkAttempts } from './attempts.ts'
 import { checkDeadLetters } from './dead-letters.ts'
 import type { Dumps } from './dumps.ts'
+import { checkEchoed } from './echoed.ts'
 import { checkEffectsInside, checkEffectsOutside } from './effects.ts'
 import { entriesOf, runOf, type HistoryEntry } from './history.ts'
 import { checkLiveness } from './liveness.ts'
@@ -24,6 +25,7 @@ const CHECKS = [
   checkAttempts,
   checkLiveness,
   checkAcknowledged,
+  checkEchoed,
 ]
 
 /**

@@ -99,6 +99,14 @@ export interface EffectDump {
   readonly execution: string | null
 }
 
+/** An event that a handler published beside a row of effect, as it stands in the log. */
+export interface EchoDump {
+  /** Of the handler of records, or the kind of jobs. */
+  readonly name: string
+  readonly eventId: string
+  readonly key: string
+}
+
 /** A position that an operator moved, as the audit tells. */
 export interface MoveDump {
   readonly application: string
@@ -181,6 +189,8 @@ export interface Dumps {
   readonly jobTransitions: readonly JobTransition[]
   readonly positionTransitions: readonly PositionTransition[]
   readonly moves: readonly MoveDump[]
+  /** In order within a key. Undefined: handlers publish nothing. */
+  readonly echoes?: readonly EchoDump[]
 }
 
 /** A place in a log, as text to compare and to show. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import type { EchoDump } from '../../support/checker/dumps.ts'
 import { alterEntry, broken, call, replace } from './alter.ts'
 
 test('finds an effect that is missing, double, or of another attempt (I4)', () => {
@@ -73,4 +74,37 @@ test('leaves the order of what was rolled back to itself (I6)', () => {
     }),
   )
   assert.deepEqual(found, [])
+})
+
+test('finds what a handler published without its row, twice, not at all, or in another order (I6, I14)', () => {
+  const publishing = (change: (echoes: EchoDump[]) => void): string[] =>
+    broken(({ dumps }) => {
+      const echoes = dumps.effects.map(
+        ({ name, eventId, key }): EchoDump => ({ name, eventId, key: key ?? '' }),
+      )
+      change(echoes)
+      dumps.echoes = echoes
+    })
+  assert.deepEqual(
+    publishing(() => {}),
+    [],
+  )
+  const isFirstJob = ({ name, eventId }: EchoDump): boolean =>
+    name === 'mail.send' && eventId === 'event-0'
+  assert.deepEqual(
+    publishing((echoes) => void echoes.push({ name: 'mail.send', eventId: 'event-9', key: 'k' })),
+    ['I14'],
+  )
+  assert.deepEqual(
+    publishing((echoes) => void echoes.push(...echoes.filter(isFirstJob))),
+    ['I14'],
+  )
+  assert.deepEqual(
+    publishing((echoes) => void echoes.splice(echoes.findIndex(isFirstJob), 1)),
+    ['I14'],
+  )
+  assert.deepEqual(
+    publishing((echoes) => void echoes.reverse()),
+    ['I6'],
+  )
 })

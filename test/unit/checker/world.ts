@@ -1,5 +1,6 @@
 import type {
   Dumps,
+  EchoDump,
   JobDump,
   JobTransition,
   OriginDump,
@@ -10,7 +11,9 @@ import type { HistoryEntry, ProduceEntry, RunEntry } from '../../support/checker
 /** A history and what the tables hold, to be changed in the one place that a test is about. */
 export interface World {
   readonly history: HistoryEntry[]
-  readonly dumps: { -readonly [K in keyof Dumps]: Dumps[K][number][] }
+  readonly dumps: { -readonly [K in Exclude<keyof Dumps, 'echoes'>]: Dumps[K][number][] } & {
+    echoes?: EchoDump[]
+  }
 }
 
 export const TOPIC = 'topic-1'
