@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createCore } from '../../src/core/core.ts'
+import { acceptOutbox, listOutbox } from '../../src/outbox/queries.ts'
+import { createPool } from '../../src/postgres/connect.ts'
 import { migrate } from '../../src/postgres/migrate.ts'
 import { cleanup } from '../support/cleanup.ts'
 import { testDatabase } from '../support/database.ts'
 import { sharedKafka } from '../support/kafka.ts'
 import { postgresProxy, type Commit, type CutSide } from '../support/proxy.ts'
+import { PROMOTED, replicatedPostgres, timeline } from '../support/standby.ts'
 import { eventually } from '../support/wait.ts'
 import { isStopped } from '../support/process.ts'
 import { crashed, crashingServer } from './database-crashes.ts'
@@ -78,4 +82,48 @@ test('finds out what became of the COMMIT of a publisher, whichever way it was l
   await run.stopWriting()
   await run.pass()
   assert.equal(run.heard('E_DB_UNKNOWN_COMMIT'), 0)
+})
+
+test('sends what a standby that lagged knows when an operator says so, and doubles nothing else', async (t) => {
+  const { brokers } = await sharedKafka()
+  const database = await replicatedPostgres(t)
+  const pool = createPool(database.url, { max: 5 })
+  pool.on('error', () => {
+    // Its server is going to be killed.
+  })
+  cleanup(t, () => pool.end())
+  await migrate(pool)
+  const run = await RelayRun.begin(t, brokers, { database: database.url, hit: true })
+  const facts = async (): Promise<number> => {
+    const { rows } = await pool.query<{ n: number }>('select count(*)::integer as n from fact')
+    return rows[0]?.n ?? 0
+  }
+  const relays = [run.relay(), run.relay()]
+  await Promise.all(relays.map((relay) => relay.waitFor('ready', { timeoutMs: 60_000 })))
+  run.startWriting()
+  await run.moreRelayed(200)
+  database.cutStream()
+  // The standby knows of nothing that comes now.
+  const known = await facts()
+  await run.moreRelayed(200)
+  const before = await facts()
+  await database.failOver()
+  run.forget()
+  assert.equal(await timeline(pool), PROMOTED)
+  assert.ok(known < before, `the standby knew of ${known} facts at least, the primary of ${before}`)
+
+  await run.more(200)
+  await run.stopWriting()
+  const accepted = new Set<number>()
+  const core = createCore()
+  await eventually(async () => {
+    const halted = (await listOutbox(pool)).filter((one) => one.state === 'halted' && !one.accepted)
+    const shards = halted.map(({ shard }) => ({ shard, behind: null }))
+    if (shards.length > 0) await acceptOutbox({ core, pool, user: 'test' }, shards)
+    for (const { shard } of shards) accepted.add(shard)
+    const { outbox, outboxAgeMs } = await run.millrace.summary()
+    return outbox === 0 && outboxAgeMs === null
+  })
+  assert.ok(accepted.size > 0)
+  await run.pass()
 })

@@ -77,6 +77,8 @@ export class RelayRun {
   /** The next number of each key. */
   readonly #next = new Map<string, number>()
   readonly #heard: Record<Hit, number> = { E_DB_CONNECT: 0, E_DB_UNKNOWN_COMMIT: 0 }
+  /** How often the database has fallen back. */
+  #fallBacks = 0
   #writing = true
   #load: Promise<void> | undefined
   #acknowledged = 0
@@ -225,8 +227,9 @@ export class RelayRun {
     if (!evidence.seen) this.#doubts.push(`${name} was not seen: ${evidence.text}`)
   }
 
-  /** The database has fallen back to what a lagging standby knew: what was published so far may be forgotten. */
+  /** The database has fallen back to what a lagging standby knew: what was begun so far may be forgotten. */
   forget(): void {
+    this.#fallBacks += 1
     for (const [at, fact] of this.#published.entries())
       this.#published[at] = { ...fact, mayBeForgotten: true }
   }
@@ -286,6 +289,7 @@ export class RelayRun {
       const half = Math.floor(facts.length / 2)
       const isLong = random.next() < 0.1
       const isTakenBack = random.next() < 0.1
+      const fallBacks = this.#fallBacks
       let outcome: PublishedFact['outcome'] = 'ok'
       try {
         await this.#millrace.transaction(async (tx) => {
@@ -301,7 +305,10 @@ export class RelayRun {
       } catch (error) {
         outcome = this.#judge(error)
       }
-      this.#published.push(...facts.map((one) => ({ ...one, outcome })))
+      const mayBeForgotten = fallBacks < this.#fallBacks
+      // What the server said that fell back may have been said by nobody: not even a refusal counts.
+      if (mayBeForgotten && outcome === 'fail' && !isTakenBack) outcome = 'info'
+      this.#published.push(...facts.map((one) => ({ ...one, outcome, mayBeForgotten })))
       if (outcome !== 'ok') continue
       this.#acknowledged += facts.length
       await sleep(this.#outbox > MUCH ? 250 : 10)

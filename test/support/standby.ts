@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import { embeddedPostgres, type EmbeddedPostgres } from '../../src/testing/embedded-postgres.ts'
 import { cleanup } from './cleanup.ts'
+import { eventually } from './wait.ts'
 
 const run = promisify(execFile)
 
@@ -88,6 +89,17 @@ export async function replicatedPostgres(
       clients.to(standby.port)
     },
   }
+}
+
+/** The line of history that a standby begins when it is promoted. */
+export const PROMOTED = '00000002'
+
+/** The line of history that the server behind `pool` writes, as soon as there is one. */
+export async function timeline(pool: pg.Pool): Promise<string | undefined> {
+  const { rows } = await eventually(() =>
+    pool.query<{ line: string }>('select left(pg_walfile_name(pg_current_wal_lsn()), 8) as line'),
+  )
+  return rows[0]?.line
 }
 
 /** Stops the server with the test, and removes its files, wherever they are. */

@@ -6,7 +6,7 @@ import { createPool } from '../../../src/postgres/connect.ts'
 import { migrate } from '../../../src/postgres/migrate.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { sharedKafka } from '../../support/kafka.ts'
-import { replicatedPostgres } from '../../support/standby.ts'
+import { PROMOTED, replicatedPostgres, timeline } from '../../support/standby.ts'
 import { eventually } from '../../support/wait.ts'
 import { ChaosRun } from '../chaos-run.ts'
 import { underLoad } from '../load.ts'
@@ -18,17 +18,6 @@ const NEXT = 'select coalesce(sum(next_offset), 0)::int as next from millrace.po
 async function nextIn(db: pg.Pool | pg.Client): Promise<number> {
   const { rows } = await db.query<{ next: number }>(NEXT)
   return rows[0]?.next ?? 0
-}
-
-/** The line of history that a standby begins when it is promoted. */
-const PROMOTED = '00000002'
-
-/** The line of history that the server behind `pool` writes, as soon as there is one. */
-async function timeline(pool: pg.Pool): Promise<string | undefined> {
-  const { rows } = await eventually(() =>
-    pool.query<{ line: string }>('select left(pg_walfile_name(pg_current_wal_lsn()), 8) as line'),
-  )
-  return rows[0]?.line
 }
 
 /** A pair of servers under load of two workers, and what is seen of it. */
