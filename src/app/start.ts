@@ -25,7 +25,7 @@ import { tableLog } from '../log/table-log.ts'
 import { Collector } from '../metrics/collector.ts'
 import { MetricsEndpoint } from '../metrics/endpoint.ts'
 import { Relay } from '../outbox/relay.ts'
-import { setShardCount } from '../outbox/shards.ts'
+import { DEFAULT_LEASE_MS, setShardCount } from '../outbox/shards.ts'
 import {
   checkConnection,
   createControlPool,
@@ -211,7 +211,7 @@ async function run(
   let relay: Relay | undefined
   if (relayLog !== undefined) {
     // A relay that dies is to be followed no later than the log ends its transaction.
-    const leaseMs = Math.max(300, Math.min(10_000, heartbeat.takeOverMs))
+    const leaseMs = Math.max(300, Math.min(DEFAULT_LEASE_MS, heartbeat.takeOverMs))
     relay = new Relay({ core, pool, log: relayLog, heartbeat, listener, leaseMs })
     const started = relay
     started.start()

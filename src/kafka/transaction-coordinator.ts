@@ -7,6 +7,7 @@ import {
 import type { Core } from '../core/core.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { unknownTopic } from '../log/log-errors.ts'
+import { RELAY_TRANSACTION_MS } from '../log/relay-port.ts'
 import type { Address } from './broker-connection.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connections } from './connections.ts'
@@ -28,8 +29,6 @@ interface Session extends ProducerNumbers {
   readonly coordinator: Address
 }
 
-/** How long the brokers let a transaction be open before they abort it, in milliseconds. */
-const TRANSACTION_MS = 10_000
 /** How long others' unfinished business is waited for, in milliseconds. */
 const PATIENCE_MS = 30_000
 const LOOK_AGAIN_MS = 20
@@ -86,7 +85,7 @@ export class TransactionCoordinator {
       if (coordinator !== undefined) {
         const answer = await this.#connections
           .to(coordinator, 'produce')
-          .call([initProducerIdV4.api], this.#id, TRANSACTION_MS, NO_PRODUCER, NO_EPOCH)
+          .call([initProducerIdV4.api], this.#id, RELAY_TRANSACTION_MS, NO_PRODUCER, NO_EPOCH)
         code = answer.errorCode
         if (code === KAFKA_ERROR.none) {
           const { producerId, producerEpoch: epoch } = answer

@@ -1,5 +1,8 @@
 import type { Log, LogRecord, NewRecord } from './port.ts'
 
+/** How long a log lets the transaction of a silent relay be open, in milliseconds; its readers wait behind that. */
+export const RELAY_TRANSACTION_MS = 10_000
+
 /** A record on its way from the outbox into a log. */
 export type RelayedRecord = Pick<LogRecord, 'topic' | 'key' | 'value' | 'headers' | 'timestamp'> & {
   /** `null`: chosen by the key, by chance where there is none. */

@@ -1,4 +1,13 @@
+import { RELAY_TRANSACTION_MS } from '../log/relay-port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
+
+/** How often in its lease a relay renews it, and looks for shards that nobody holds. */
+export const LOOKS_PER_LEASE = 5
+/**
+ * How long a relay that is silent keeps its shards by default, in milliseconds. Whoever takes over looks a fifth of it later
+ * at the latest: with a tenth to spare before the log ends the transaction that the silent one may have left open.
+ */
+export const DEFAULT_LEASE_MS: number = (RELAY_TRANSACTION_MS * 3) / 4
 
 /** Which shards are written to. */
 export interface Layout {
@@ -39,7 +48,7 @@ export interface HeldShard {
 /** The shards as they are. */
 export interface Shards {
   readonly layout: Layout
-  /** How many processes relay. */
+  /** How many processes relay, and share the shards. */
   readonly relays: number
   /** Those that are not retired, by number. */
   readonly shards: readonly Shard[]
@@ -69,11 +78,24 @@ const OWNED = `s.owner is not null and s.expires_at > clock_timestamp()
 /** The highest offset that was drawn so far. */
 const LAST_OFFSET = "coalesce(pg_sequence_last_value('millrace.outbox_offset'), 0)"
 
+/**
+ * Processes that share the shards: those that have shown themselves within a lease, by a heartbeat or by a shard that they
+ * hold. One that is silent for longer holds nothing, and its part goes to the others, though the process may count as alive
+ * for some time yet.
+ */
+const RELAYING = `p.relays and p.expires_at > clock_timestamp() and (
+  p.heartbeat_at > clock_timestamp() - $1 * interval '1 millisecond'
+  or exists (select from millrace.outbox_shard s where s.owner = p.id and not s.retired and s.expires_at > clock_timestamp()))`
+
 /** The shards that are not retired. The layout is read first: a shard read to its end afterwards is at its end for good. */
-export async function readShards(db: Queryable): Promise<Shards> {
+export async function readShards(
+  db: Queryable,
+  leaseMs: number = DEFAULT_LEASE_MS,
+): Promise<Shards> {
   const { rows: layouts } = await db.query<{ layout: string; relays: number }>(
     `/* millrace:outbox-layout */ select pg_sequence_last_value('millrace.outbox_layout')::text as layout,
-       (select count(*)::integer from millrace.process where relays and expires_at > clock_timestamp()) as relays`,
+       (select count(*)::integer from millrace.process p where ${RELAYING}) as relays`,
+    [leaseMs],
   )
   const { layout, relays } = layouts[0] as { layout: string; relays: number }
   const first = Math.floor(Number(layout) / 64)

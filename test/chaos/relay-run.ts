@@ -29,6 +29,8 @@ const MUCH = 2_000
 export interface RelayRunOptions {
   /** How long a silent relay keeps its shards, in milliseconds. Default 1,200. */
   readonly leaseMs?: number
+  /** Silence after which a relay's process counts as dead, in milliseconds. Default: as long as it keeps its shards. */
+  readonly takeOverMs?: number
   /** Records of one transaction of Kafka. Default 40: many transactions to be killed in. */
   readonly batchRecords?: number
   /** URL of the database, which is migrated. Default: one of its own on the server of all tests. */
@@ -68,6 +70,7 @@ export class RelayRun {
   readonly #databaseUrl: string
   readonly #topic: string
   readonly #leaseMs: number
+  readonly #takeOverMs: number
   readonly #batchRecords: number
   readonly #hit: boolean
   /** What the writers' side has logged. */
@@ -94,6 +97,7 @@ export class RelayRun {
       readonly databaseUrl: string
       readonly topic: string
       readonly leaseMs: number
+      readonly takeOverMs: number
       readonly batchRecords: number
       readonly hit: boolean
       readonly lines: readonly LogLine[]
@@ -106,6 +110,7 @@ export class RelayRun {
     this.#databaseUrl = parts.databaseUrl
     this.#topic = parts.topic
     this.#leaseMs = parts.leaseMs
+    this.#takeOverMs = parts.takeOverMs
     this.#batchRecords = parts.batchRecords
     this.#hit = parts.hit
     this.lines = parts.lines
@@ -118,7 +123,7 @@ export class RelayRun {
     brokers: readonly string[],
     options: RelayRunOptions = {},
   ): Promise<RelayRun> {
-    const { leaseMs = 1_200, batchRecords = 40, hit = false } = options
+    const { leaseMs = 1_200, takeOverMs = leaseMs, batchRecords = 40, hit = false } = options
     const seed = seedOf(t)
     const databaseUrl = options.database ?? (await testDatabase(t)).url
     const topic = `relay-${randomUUID()}`
@@ -136,8 +141,8 @@ export class RelayRun {
     cleanup(t, () => millrace.stop({ now: true }))
     await millrace.database.query('create table fact (key text, n integer, primary key (key, n))')
     const { lines } = logger
-    const parts = { brokers, millrace, databaseUrl, topic, leaseMs, batchRecords, hit, lines, seed }
-    return new RelayRun(t, parts)
+    const told = { brokers, databaseUrl, leaseMs, takeOverMs, batchRecords, hit }
+    return new RelayRun(t, { ...told, millrace, topic, lines, seed })
   }
 
   get millrace(): Millrace {
@@ -166,6 +171,7 @@ export class RelayRun {
       databaseUrl: this.#databaseUrl,
       brokers: this.#brokers,
       leaseMs: this.#leaseMs,
+      takeOverMs: this.#takeOverMs,
       batchRecords: this.#batchRecords,
       pruneMs: 50,
       ...(trap === undefined ? {} : { trap }),

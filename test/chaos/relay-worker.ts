@@ -16,6 +16,7 @@ export interface RelayConfig {
   readonly databaseUrl: string
   readonly brokers: readonly string[]
   readonly leaseMs: number
+  readonly takeOverMs: number
   readonly batchRecords: number
   readonly pruneMs: number
   readonly trap?: Trap
@@ -38,8 +39,8 @@ pool.on('error', () => {
 })
 const log = await kafka({ brokers: config.brokers, requestTimeoutMs: 5_000 }).open({ core, pool })
 if (!isRelayLog(log)) throw new Error('relays cannot write to this log')
-const { name, leaseMs, batchRecords, pruneMs } = config
-const beat = { name, applications: [], relays: true, takeOverMs: leaseMs }
+const { name, leaseMs, takeOverMs, batchRecords, pruneMs } = config
+const beat = { name, applications: [], relays: true, takeOverMs }
 const heartbeat = new Heartbeat({ core, pool, ...beat })
 await heartbeat.start()
 const listener = new Listener({ core, pool })
