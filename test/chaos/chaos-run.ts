@@ -14,7 +14,12 @@ import {
   type EchoDump,
   type PositionDump,
 } from '../support/checker/dumps.ts'
-import { appendEntry, readHistory, type HistoryEntry } from '../support/checker/history.ts'
+import {
+  appendEntry,
+  readHistory,
+  type HistoryEntry,
+  type SampleEntry,
+} from '../support/checker/history.ts'
 import { KafkaObserver } from '../support/checker/kafka-observer.ts'
 import { readDumps } from '../support/checker/read-dumps.ts'
 import { installShadow } from '../support/checker/shadow.ts'
@@ -60,6 +65,8 @@ export interface ChaosRunOptions {
   readonly outages?: boolean
   /** The database is restored to an earlier state: what was seen of positions before says nothing. */
   readonly restored?: boolean
+  /** Somebody else commits offsets to Kafka under the application's name: they say nothing. */
+  readonly foreignOffsets?: boolean
   /** What every worker is told; see {@link WorkerConfig}. */
   readonly workers?: Partial<WorkerConfig>
   /** Top folder of the sources that workers run. Default: this repository. */
@@ -193,7 +200,10 @@ export class ChaosRun {
     cleanup(t, () => millrace.stop({ now: true }))
     const { lines } = logger
     const run = new ChaosRun(t, options, { historyFile, effects, millrace, lines, topic, seed })
-    if (options.restored !== true) void run.#sample()
+    if (options.restored !== true) {
+      void run.#repeat(() => run.#samplePositions())
+      if (options.foreignOffsets !== true) void run.#repeat(() => run.#sampleCommitted())
+    }
     cleanup(t, async () => {
       run.#sampling = false
       return Promise.resolve()
@@ -365,6 +375,8 @@ export class ChaosRun {
   /** The verdict with what it was made of. */
   async evidence(): Promise<{ verdict: Verdict; dumps: Dumps; history: HistoryEntry[] }> {
     this.#sampling = false
+    const { restored = false, foreignOffsets = false } = this.#options
+    if (!restored && !foreignOffsets) await this.#sampleCommitted()
     const history = this.history()
     await this.kafka?.look()
     const stored = await readDumps(this.pool)
@@ -387,30 +399,41 @@ export class ChaosRun {
     return dumps
   }
 
-  async #sample(): Promise<void> {
-    const { pool } = this.#options.database
+  /** Looks again and again while the run goes on. */
+  async #repeat(look: () => Promise<void>): Promise<void> {
     while (this.#sampling) {
       try {
-        const { rows } = await pool.query<{
-          application: string
-          topic_id: string
-          partition: number
-          generation: number
-          next: string
-        }>(
-          'select application, topic_id, partition, generation, next_offset::text as next from millrace.position',
-        )
-        for (const { application, topic_id: topicId, partition, generation, next } of rows) {
-          const place = { application, topicId, partition, generation, next }
-          appendEntry(this.#historyFile, { entry: 'sample', ...place })
-        }
+        await look()
       } catch {
-        // The database is away, perhaps because the scenario took it away.
+        // What is looked at is away, perhaps because the scenario took it away.
       }
       await new Promise((resolve) => {
         setTimeout(resolve, 200).unref()
       })
     }
+  }
+
+  async #samplePositions(): Promise<void> {
+    for (const place of await this.#positions())
+      appendEntry(this.#historyFile, { entry: 'sample', ...place })
+  }
+
+  async #sampleCommitted(): Promise<void> {
+    // First what may only lag, then what it may lag behind.
+    const found = await this.kafka?.committed(APPLICATION)
+    if (found === undefined || found.offsets.size === 0) return
+    for (const place of await this.#positions()) {
+      const committed = found.offsets.get(place.partition)
+      if (place.topicId !== found.topicId || committed === undefined) continue
+      appendEntry(this.#historyFile, { entry: 'committed', ...place, committed: `${committed}` })
+    }
+  }
+
+  async #positions(): Promise<Omit<SampleEntry, 'entry'>[]> {
+    const { rows } = await this.pool.query<Omit<SampleEntry, 'entry'>>(
+      `select application, topic_id as "topicId", partition, generation, next_offset::text as next from millrace.position`,
+    )
+    return rows
   }
 }
 

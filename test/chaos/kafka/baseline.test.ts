@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict'
 import test from 'node:test'
+import { entriesOf } from '../../support/checker/history.ts'
 import { testDatabase } from '../../support/database.ts'
 import { sharedKafka } from '../../support/kafka.ts'
 import { ChaosRun } from '../chaos-run.ts'
@@ -15,4 +17,6 @@ test('finds nothing wrong with a run on Kafka in which nothing goes wrong', asyn
   await run.producer.produce(300)
   await run.quiet(40_000)
   await run.pass()
+  const committed = entriesOf(run.history(), 'committed').map(({ committed: offset }) => offset)
+  assert.ok(committed.some((offset) => offset !== '0'))
 })

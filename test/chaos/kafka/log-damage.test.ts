@@ -144,6 +144,7 @@ test('replays and skips nothing when the offsets in Kafka are lost, or run ahead
     name: 'offsets in Kafka',
     database: await testDatabase(t),
     log,
+    foreignOffsets: true,
     partitions: 1,
   })
   const admin = kafkaAdmin(t, log.brokers)

@@ -91,6 +91,12 @@ export interface SampleEntry {
   readonly next: string
 }
 
+/** An offset that Kafka had committed for an application, and the position, which was looked at after that. */
+export interface CommittedEntry extends Omit<SampleEntry, 'entry'> {
+  readonly entry: 'committed'
+  readonly committed: string
+}
+
 /** The moment at which nothing was left to do, and how long that took after the last fault. */
 export interface QuietEntry {
   readonly entry: 'quiet'
@@ -109,6 +115,7 @@ export type HistoryEntry =
   | EffectEntry
   | ExecutedEntry
   | SampleEntry
+  | CommittedEntry
   | QuietEntry
 
 /** Appends a line. Observers in several processes append to one file; a line is written at once. */

@@ -45,9 +45,7 @@ export class KafkaObserver {
 
   /** The topic of that name as it is now. */
   async topic(): Promise<ObservedTopic> {
-    const { topics } = await this.#admin.metadata({ topics: [this.#topic], forceUpdate: true })
-    const found = topics.get(this.#topic)
-    if (found === undefined) throw new Error(`there is no topic ${this.#topic}`)
+    const found = await this.#find()
     const [start, end] = await Promise.all(
       [ListOffsetTimestamps.EARLIEST, ListOffsetTimestamps.LATEST].map(async (timestamp) => {
         const partitions = Array.from({ length: found.partitionsCount }, (_, partitionIndex) => ({
@@ -66,6 +64,22 @@ export class KafkaObserver {
         start: start?.get(partition) ?? 0n,
         end: end?.get(partition) ?? 0n,
       })),
+    }
+  }
+
+  /** Next offsets that Kafka has committed for an application, by partition of the topic that has that name now. */
+  async committed(
+    application: string,
+  ): Promise<{ readonly topicId: string; readonly offsets: ReadonlyMap<number, bigint> }> {
+    const { id: topicId } = await this.#find()
+    const [group] = await this.#admin.listConsumerGroupOffsets({ groups: [application] })
+    const ofTopic = group?.topics.find(({ name }) => name === this.#topic)?.partitions ?? []
+    // Made anew meanwhile, nobody can say whose they were.
+    const isSame = (await this.#find()).id === topicId
+    const offsets = ofTopic.filter(({ committedOffset }) => isSame && committedOffset >= 0n)
+    return {
+      topicId,
+      offsets: new Map(offsets.map((one) => [one.partitionIndex, one.committedOffset])),
     }
   }
 
@@ -152,6 +166,13 @@ export class KafkaObserver {
       end: this.#ends.get(laneOf(position.topicId, position.partition)) ?? 0n,
     }))
     return { ...dumps, records, positions }
+  }
+
+  async #find(): Promise<{ readonly id: string; readonly partitionsCount: number }> {
+    const { topics } = await this.#admin.metadata({ topics: [this.#topic], forceUpdate: true })
+    const found = topics.get(this.#topic)
+    if (found === undefined) throw new Error(`there is no topic ${this.#topic}`)
+    return found
   }
 
   async #read(

@@ -13,7 +13,8 @@ import { collect, type Violation } from './verdict.ts'
 /**
  * I3: a position is the next offset of its last batch, never moves back within a generation (as the shadow table saw
  * every change of it, and as the test saw it from time to time), and never lies behind the end of the log. A generation
- * begins where an operator moved the position to, and the one before ends where he moved it from.
+ * begins where an operator moved the position to, and the one before ends where he moved it from. What Kafka has committed
+ * for the application was never ahead of the position; of one that an operator moved, ahead of all that it has been.
  */
 export function checkPositions(
   history: readonly HistoryEntry[],
@@ -72,8 +73,26 @@ export function checkPositions(
       )
     }
   }
+  checkCommitted(history, dumps, note)
   checkMoves(dumps, note)
   return found
+}
+
+function checkCommitted(
+  history: readonly HistoryEntry[],
+  dumps: Dumps,
+  note: (holds: boolean, witness: () => string) => void,
+): void {
+  const changes = Map.groupBy(dumps.positionTransitions, partitionOf)
+  for (const sample of entriesOf(history, 'committed')) {
+    // Kafka hears of a move at the next batch only.
+    const moved = sample.generation === 0 ? [] : (changes.get(partitionOf(sample)) ?? [])
+    const most = moved.reduce((max, { next }) => (next > max ? next : max), BigInt(sample.next))
+    note(
+      BigInt(sample.committed) <= most,
+      () => `${laneOf(sample)}: Kafka had committed ${sample.committed}, the position was ${most}`,
+    )
+  }
 }
 
 function checkMoves(dumps: Dumps, note: (holds: boolean, witness: () => string) => void): void {

@@ -168,3 +168,31 @@ test('finds effects of an older generation among those of a newer (I6)', () => {
   })
   assert.deepEqual(found, ['I6'])
 })
+
+/** Kafka was seen to have committed an offset while the position was at `next`. */
+function committed(offset: number, next: number, generation = 0): HistoryEntry {
+  const lane = { application: 'app', topicId: TOPIC, partition: 0, generation }
+  return { entry: 'committed', ...lane, committed: `${offset}`, next: `${next}` }
+}
+
+test('finds an offset that Kafka had committed ahead of the position (I3)', () => {
+  assert.deepEqual(
+    broken(({ history }) => void history.push(committed(0, 0), committed(2, 2), committed(2, 3))),
+    [],
+  )
+  assert.deepEqual(
+    broken(({ history }) => void history.push(committed(3, 2), committed(3, 3))),
+    ['I3'],
+  )
+})
+
+test('lets Kafka hear late of a position that was moved back, but of none that never was (I3)', () => {
+  assert.deepEqual(
+    moved(({ history }) => void history.push(committed(3, 1, 1))),
+    [],
+  )
+  assert.deepEqual(
+    moved(({ history }) => void history.push(committed(4, 1, 1))),
+    ['I3'],
+  )
+})
