@@ -19,6 +19,7 @@ import type {
 import { appendRecords } from './table-append.ts'
 import { findOffsetAt, findOffsets, purgePartition } from './table-offsets.ts'
 import { readRecords } from './table-read.ts'
+import { isBrokenConnection } from '../postgres/sqlstate.ts'
 import { createTopic, dropTopic, findTopics, isTopicGone, TopicNames } from './table-topics.ts'
 import { topicIdsOf, WakeSender } from './wake.ts'
 
@@ -101,13 +102,13 @@ export class TableLog implements Log {
     { partitions }: { readonly partitions?: readonly number[] } = {},
   ): Promise<readonly PartitionOffsets[]> {
     if (!isUuid(topicId)) return []
-    const all = await this.#unlessGone(() => findOffsets(this.#db, topicId))
+    const all = await this.#twice(() => findOffsets(this.#db, topicId))
     return all.filter(({ partition }) => partitions?.includes(partition) ?? true)
   }
 
   async offsetAt(topicId: string, partition: number, time: Date): Promise<bigint> {
     const offset = isUuid(topicId)
-      ? await this.#unlessGone(() => findOffsetAt(this.#db, topicId, partition, time))
+      ? await this.#twice(() => findOffsetAt(this.#db, topicId, partition, time))
       : undefined
     if (offset === undefined) throw unknownTopic([`${topicId}/${partition}`])
     return offset
@@ -120,7 +121,7 @@ export class TableLog implements Log {
     checkRequests(requests)
     throwIfAborted(options.signal)
     if (requests.length === 0) return []
-    return this.#unlessGone(() => readRecords(this.#pool, requests))
+    return this.#twice(() => readRecords(this.#pool, requests))
   }
 
   onAppend(listener: (topicIds: readonly string[]) => void): () => void {
@@ -183,12 +184,15 @@ export class TableLog implements Log {
     for (const listener of this.#listeners) listener(topicIds)
   }
 
-  /** A topic deleted while a statement ran makes it fail, for all partitions; asked again, it is simply not there. */
-  async #unlessGone<T>(ask: () => Promise<T>): Promise<T> {
+  /**
+   * Asks once more what does no harm to ask. A topic deleted while a statement ran makes it fail, for all partitions; asked
+   * again, it is simply not there. And one connection that broke says nothing of the next.
+   */
+  async #twice<T>(ask: () => Promise<T>): Promise<T> {
     try {
       return await ask()
     } catch (error) {
-      if (!isTopicGone(error)) throw error
+      if (!isTopicGone(error) && !isBrokenConnection(error)) throw error
       return ask()
     }
   }

@@ -23,6 +23,13 @@ const SQLSTATE = /^[0-9A-Z]{5}$/
 const CONNECTION_TEXT =
   /connection terminated|client has encountered a connection error|connection timeout|timeout exceeded when trying to connect|query read timeout|client was closed|not queryable/i
 
+/** Whether one connection broke under a statement; the database may be as well as ever. */
+export function isBrokenConnection(error: unknown): boolean {
+  const { code, message } = error as { code?: unknown; message?: unknown }
+  if (typeof code === 'string') return code === '57P01' || code === 'ECONNRESET' || code === 'EPIPE'
+  return /connection terminated/i.test(String(message))
+}
+
 /** Judges `error`, or says `undefined` when it is not the database's. */
 export function classifyDatabaseError(error: unknown): DatabaseFailure | undefined {
   if (!(error instanceof Error)) return undefined

@@ -3,6 +3,9 @@ import { test } from 'node:test'
 import pg from 'pg'
 import { createCore } from '../../../src/core/core.ts'
 import { TableLog } from '../../../src/log/table-log.ts'
+import { createPool } from '../../../src/postgres/connect.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { postgresProxy } from '../../support/proxy.ts'
 import { wakeLog } from '../../../src/log/wake.ts'
 import { Listener } from '../../../src/postgres/listener.ts'
 import { readAll, readOnce, record, valueOf } from '../../conformance/log/harness.ts'
@@ -138,6 +141,26 @@ test('bytes are read from a server that writes them in the old form', async (t) 
   } finally {
     await pool.end()
   }
+})
+
+test('one connection that breaks is no reason not to read, two are', async (t) => {
+  const { log, url } = await tableLogHarness(t)
+  const topic = await log.createTopic('orders', { partitions: 1 })
+  await log.append([record('orders', '1')])
+  const proxy = await postgresProxy(url)
+  cleanup(t, async () => proxy[Symbol.asyncDispose]())
+  const pool = createPool(proxy.through(url))
+  pool.on('error', () => {})
+  cleanup(t, () => pool.end())
+  const theirs = new TableLog({ core: createCore(), pool })
+  const label = 'millrace:log-fetch'
+  const cut = proxy.cutStatement('request', label)
+  const { records } = await readOnce(theirs, topic)
+  assert.deepEqual(records.map(valueOf), ['1'])
+  await cut
+  const cuts = [proxy.cutStatement('request', label), proxy.cutStatement('reply', label)]
+  await assert.rejects(readOnce(theirs, topic), /terminated|ECONNRESET/)
+  await Promise.all(cuts)
 })
 
 test('an append is told to other processes, and one in a transaction when its caller says so', async (t) => {
