@@ -38,7 +38,11 @@ test('discards a job that ends its process each time, and charges no other', asy
     const last = worker.events.at(-1)
     if (last?.event !== 'trap') break
     deaths += 1
-    run.fault('SIGKILL', `${worker.name} by its job`, at, { seen: true, text: 'ended in its trap' })
+    const { signal } = await worker.exited
+    run.fault('SIGKILL', `${worker.name} by its job`, at, {
+      seen: signal === 'SIGKILL',
+      text: `ended by ${signal} in its trap`,
+    })
   }
   await run.worker({ name: 'survivor' }).ready()
   await run.quiet(40_000)

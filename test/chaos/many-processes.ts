@@ -153,7 +153,11 @@ export async function handOvers(t: TestContext, options: ScenarioOptions = {}): 
       const joined = run.worker()
       await joined.ready()
       workers.push(joined)
-      run.fault('join', joined.name, at, { seen: true, text: 'it was ready' })
+      const there = await count(run, `${LIVE_SQL} and name = $1`, [joined.name])
+      run.fault('join', joined.name, at, {
+        seen: there === 1,
+        text: `${there} process of that name takes part`,
+      })
       continue
     }
     const victim = workers.splice(Math.floor(random.next() * workers.length), 1)[0] as ChaosWorker

@@ -1,11 +1,16 @@
+import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seededRandom } from '../../src/core/random.ts'
+import { entriesOf } from '../support/checker/history.ts'
 import { testDatabase } from '../support/database.ts'
-import { ChaosRun, type ChaosWorker } from './chaos-run.ts'
+import { eventually } from '../support/wait.ts'
+import { ChaosRun, isStopped, type ChaosWorker } from './chaos-run.ts'
 
 const BLOWS = 24
 const TAKE_OVER_MS = 1_000
+/** How long the server waits for the end of a session. */
+const GONE_WITHIN_MS = 5_000
 
 test('keeps every promise while processes and connections are hit at random', async (t) => {
   const run = await ChaosRun.begin(t, {
@@ -37,26 +42,37 @@ test('keeps every promise while processes and connections are hit at random', as
     } else if (draw < 0.85) {
       workers[at] = await end(run, victim, 'SIGTERM')
     } else {
-      stopped.push(stopFor(run, victim, TAKE_OVER_MS * (0.5 + random.next())))
+      const ms = TAKE_OVER_MS * (0.5 + random.next())
+      // Only from when it really stands still may the next blow follow.
+      if (await stop(victim)) stopped.push(goOnAfter(run, victim, ms))
     }
   }
   over = true
   await Promise.all([load, ...stopped])
   await run.quiet(40_000)
   await run.pass()
+  const faults = entriesOf(run.history(), 'fault')
+  assert.ok(faults.length >= BLOWS / 2, `only ${faults.length} of ${BLOWS} blows hit anybody`)
 })
 
-/** Ends some connections of workers and producer, wherever they are. */
+/** Ends some connections of workers and producer, wherever they are, one at least. */
 async function terminateSome(run: ChaosRun, share: number): Promise<void> {
   const at = Date.now()
-  const { rowCount } = await run.pool.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity
-     where datname = current_database() and application_name <> '' and random() < $1`,
-    [share],
+  const { rows } = await run.pool.query<{ asked: number; ended: number }>(
+    `with victim as materialized (
+       select pid from pg_stat_activity where datname = current_database() and application_name <> ''
+       order by random() limit greatest(1, (
+         select round(count(*) * $1::float8) from pg_stat_activity
+         where datname = current_database() and application_name <> ''))
+     ) select count(*)::int as asked, (count(*) filter (where pg_terminate_backend(pid, $2)))::int as ended from victim`,
+    [share, GONE_WITHIN_MS],
   )
+  const { asked = 0, ended = 0 } = rows[0] ?? {}
+  // Right behind another such blow there may be nobody left.
+  if (asked === 0) return
   run.fault('pg_terminate_backend', 'connections', at, {
-    seen: true,
-    text: `${rowCount} connections were ended`,
+    seen: ended > 0,
+    text: `${ended} of ${asked} connections are gone`,
   })
 }
 
@@ -72,18 +88,39 @@ async function end(
   const next = run.worker()
   const exit = await worker.exited
   // A connection that was ended while the worker started is an error of start: it is over before the blow.
-  const failedToStart = exit.code === 1 && !worker.events.some(({ event }) => event === 'ready')
-  const seen = signal === 'SIGTERM' || exit.signal === signal || failedToStart
-  const text = failedToStart ? 'it had not started' : `ended by ${exit.signal ?? exit.code}`
-  run.fault(signal, worker.name, at, { seen, text })
+  if (exit.code === 1 && !said(worker, 'ready')) return next
+  // Before it is ready it does not listen for SIGTERM, and ends by it.
+  const inOrder = signal === 'SIGTERM' && exit.code === 0 && said(worker, 'stopped')
+  run.fault(signal, worker.name, at, {
+    seen: exit.signal === signal || inOrder,
+    text: `ended by ${exit.signal ?? exit.code}${inOrder ? ' after it had stopped in good order' : ''}`,
+  })
   return next
 }
 
-/** Stops a worker for a while. */
-async function stopFor(run: ChaosRun, worker: ChaosWorker, ms: number): Promise<void> {
-  const at = Date.now()
+function said(worker: ChaosWorker, name: string): boolean {
+  return worker.events.some(({ event }) => event === name)
+}
+
+/** Stops a worker; gives whether it was there to be stopped, and stands still now. */
+async function stop(worker: ChaosWorker): Promise<boolean> {
+  let isThere = true
+  void worker.exited.then(() => {
+    isThere = false
+  })
   worker.kill('SIGSTOP')
+  await eventually(() => !isThere || isStopped(worker.pid))
+  return isThere
+}
+
+/** Lets a worker that is stopped go on after a while, unless another blow has ended it by then. */
+async function goOnAfter(run: ChaosRun, worker: ChaosWorker, ms: number): Promise<void> {
+  const at = Date.now()
+  const seen = isStopped(worker.pid)
   await sleep(ms)
   worker.kill('SIGCONT')
-  run.fault('SIGSTOP', worker.name, at, { seen: true, text: `for ${Math.round(ms)} ms` })
+  run.fault('SIGSTOP', worker.name, at, {
+    seen,
+    text: `stood still, at most for ${Math.round(ms)} ms`,
+  })
 }
