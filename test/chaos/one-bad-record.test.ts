@@ -13,7 +13,7 @@ import { testDatabase } from '../support/database.ts'
 import { running } from '../support/millrace.ts'
 import { postgresProxy } from '../support/proxy.ts'
 import { eventually } from '../support/wait.ts'
-import { seedOf } from './chaos-run.ts'
+import { ChaosRun, seedOf } from './chaos-run.ts'
 
 const SIZE = 500
 const MAX_ATTEMPTS = 2
@@ -66,6 +66,42 @@ test('finds the one record that a set-wise statement cannot store, by halving', 
 
 test('finds the one record that breaks a deferred constraint, by halving', async (t) => {
   await oneBad(t, { handler: deferred, stage: 'apply', further: HALVING })
+})
+
+test('makes the jobs of the other 499 records, and a dead letter of the one that is broken', async (t) => {
+  const run = await ChaosRun.begin(t, {
+    name: 'one bad record of 500',
+    database: await testDatabase(t),
+    partitions: 1,
+    workers: {
+      batchRecords: SIZE,
+      concurrency: 16,
+      transactionTimeoutMs: 30_000,
+      takeOverMs: 120_000,
+      heartbeatMs: 2_000,
+    },
+  })
+  const bad = Math.floor(seededRandom(run.seed).next() * SIZE)
+  const at = Date.now()
+  await run.producer.produce(SIZE, {
+    perTransaction: SIZE,
+    behaviour: (n) => (n === bad ? 'broken' : 'plain'),
+  })
+  run.worker()
+  await run.quiet(120_000)
+  const { rows } = await run.pool.query<{ offset: string; stage: string }>(
+    'select "offset"::text as "offset", stage from millrace.dead_letter',
+  )
+  run.fault('broken', `record ${bad}`, at, {
+    seen: rows.some(({ offset, stage }) => offset === String(bad) && stage === 'decode'),
+    text: `dead letters: ${JSON.stringify(rows)}`,
+  })
+  const { batches, jobs } = await run.pass()
+  assert.deepEqual(
+    batches.map(({ records, deadLettered }) => ({ records, deadLettered })),
+    [{ records: SIZE, deadLettered: 1 }],
+  )
+  assert.equal(jobs.length, 2 * (SIZE - 1))
 })
 
 interface BadRecord {
