@@ -1,8 +1,10 @@
 import { throwIfAborted } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { createLoop, type Loop } from '../core/loop.ts'
+import { thrownError } from '../errors/describe.ts'
 import { isMillraceError } from '../errors/millrace-error.ts'
 import { headersFromJson } from '../log/headers-json.ts'
+import { writtenOf } from '../log/log-errors.ts'
 import type { Log } from '../log/port.ts'
 import { wakeLog } from '../log/wake.ts'
 import type { Pool } from '../postgres/pool.ts'
@@ -81,48 +83,54 @@ export class DeadLetterExporter {
 
   async #turn(signal: AbortSignal): Promise<number | undefined> {
     throwIfAborted(signal)
-    const { core, pool } = this.#options
-    const inTransaction = (action: (tx: Transaction) => Promise<number>): Promise<number> =>
-      transaction(pool, core, action, { timeoutMs: TRANSACTION_MS })
-    let copied: number
-    try {
-      copied = await inTransaction((tx) => this.#copy(tx))
+    const { copied, error } = await this.#inTransaction((tx) => this.#copy(tx)).catch(
+      (thrown: unknown): Copied => ({ copied: 0, error: thrownError(thrown) }),
+    )
+    if (error === undefined) {
       this.#batch = Math.min(BATCH, this.#batch * 2)
-    } catch (error) {
-      if (!isHopeless(error)) throw error
-      const [one, ...others] = this.#tried
-      // It has failed before any was read, so it is the fault of none.
-      if (one === undefined) throw error
-      // Whose fault it is, shows when they go one at a time.
-      copied =
-        others.length > 0
-          ? this.#tried.length
-          : await inTransaction((tx) => this.#giveUp(tx, one, error))
-      this.#batch = 1
+      return copied > 0 ? 0 : undefined
     }
-    return copied > 0 ? 0 : undefined
+    const [one, ...others] = this.#tried
+    // What has failed before any was read is the fault of none.
+    if (!isHopeless(error) || one === undefined) throw error
+    this.#batch = 1
+    // Whose fault it is, shows when they go one at a time.
+    if (others.length > 0) return 0
+    const marked = await this.#inTransaction((tx) => this.#giveUp(tx, one, error))
+    return marked > 0 ? 0 : undefined
   }
 
-  async #copy(tx: Transaction): Promise<number> {
+  #inTransaction<T>(action: (tx: Transaction) => Promise<T>): Promise<T> {
+    const { core, pool } = this.#options
+    return transaction(pool, core, action, { timeoutMs: TRANSACTION_MS })
+  }
+
+  async #copy(tx: Transaction): Promise<Copied> {
     const { pool, log, application } = this.#options
     this.#tried = []
-    if (!(await this.#isMine(tx))) return 0
+    if (!(await this.#isMine(tx))) return { copied: 0 }
     // A process of another version may have started since, and said no: in a deploy, whoever copies goes on.
     await setExport(tx, application, true)
     this.#tried = await findDue(tx, application, this.#batch)
-    if (this.#tried.length === 0) return 0
+    if (this.#tried.length === 0) return { copied: 0 }
     const letters = await readLetters(tx, this.#tried)
-    const placed = await log.append(letters.map(exportRecord), log.transactional ? { tx } : {})
-    if (log.transactional)
-      tx.afterCommit(() => wakeLog(pool, new Set(placed.map(({ topicId }) => topicId))))
-    await tx.query(
-      // A discarded job that was retried and discarded again tells of the last time, which is still to be copied.
-      `/* millrace:dead-letter-exported */ update millrace.dead_letter d set exported = 'done'
-       from unnest($1::bigint[], $2::timestamptz[]) as copied (id, created_at)
-       where d.id = copied.id and d.created_at = copied.created_at and d.exported = 'due'`,
-      [letters.map(({ id }) => String(id)), letters.map(({ createdAt }) => createdAt)],
-    )
-    return letters.length
+    try {
+      const placed = await log.append(letters.map(exportRecord), log.transactional ? { tx } : {})
+      if (log.transactional)
+        tx.afterCommit(() => wakeLog(pool, new Set(placed.map(({ topicId }) => topicId))))
+    } catch (error) {
+      // What one of them, or a partition, keeps from being written does not hold back the others. Those that are there are
+      // marked now: copied again with each attempt, they would fill the topic for as long as the trouble lasts.
+      const written = writtenOf(error)
+      const copied = letters.filter((_, index) => written.has(index))
+      if (copied.length === 0) throw error
+      await markCopied(tx, copied)
+      const done = new Set(copied.map(({ id }) => String(id)))
+      this.#tried = this.#tried.filter(({ id }) => !done.has(id))
+      return { copied: copied.length, error: thrownError(error) }
+    }
+    await markCopied(tx, letters)
+    return { copied: letters.length }
   }
 
   /**
@@ -152,15 +160,32 @@ export class DeadLetterExporter {
   }
 }
 
-/** Whether it is for ever, and the dead letter's own fault: too large, or a row that is none of ours. */
+/** What became of a turn. */
+interface Copied {
+  readonly copied: number
+  /** Why not all of those that were tried. */
+  readonly error?: Error
+}
+
+/**
+ * Whether it is for ever, and the dead letter's own fault: too large, a record that the topic never takes (without a key, where
+ * it keeps the last of each), or a row that is none of ours.
+ */
 function isHopeless(error: unknown): boolean {
-  if (isMillraceError(error)) return TOO_MUCH.has(error.code)
+  if (isMillraceError(error)) {
+    if (error.code === 'E_LOG_UNKNOWN_APPEND') return isHopeless(error.cause)
+    const { kafka } = error.details
+    return TOO_MUCH.has(error.code) || (typeof kafka === 'string' && NEVER_TAKEN.has(kafka))
+  }
+  if (typeof error !== 'object' || error === null) return false
   const { code } = error as { readonly code?: unknown }
   if (typeof code === 'string') return code.startsWith('22') || code.startsWith('54')
   return error instanceof TypeError || error instanceof SyntaxError || error instanceof RangeError
 }
 
 const TOO_MUCH: ReadonlySet<string> = new Set(['E_EVENT_TOO_LARGE', 'E_CONFIG_INVALID'])
+/** As Kafka names what is wrong with the record, and not with the topic or the moment. */
+const NEVER_TAKEN: ReadonlySet<string> = new Set(['INVALID_RECORD', 'INVALID_TIMESTAMP'])
 
 interface Row extends Record<string, unknown> {
   id: string
@@ -206,6 +231,16 @@ async function findDue(tx: Queryable, application: string, most: number): Promis
     [application, most],
   )
   return rows
+}
+
+async function markCopied(tx: Queryable, letters: readonly ExportedLetter[]): Promise<void> {
+  await tx.query(
+    // A discarded job that was retried and discarded again tells of the last time, which is still to be copied.
+    `/* millrace:dead-letter-exported */ update millrace.dead_letter d set exported = 'done'
+     from unnest($1::bigint[], $2::timestamptz[]) as copied (id, created_at)
+     where d.id = copied.id and d.created_at = copied.created_at and d.exported = 'due'`,
+    [letters.map(({ id }) => String(id)), letters.map(({ createdAt }) => createdAt)],
+  )
 }
 
 async function readLetters(tx: Queryable, due: readonly DueLetter[]): Promise<ExportedLetter[]> {

@@ -2,7 +2,7 @@ import { StopReason } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { within } from '../core/within.ts'
 import { isMillraceError, MillraceError } from '../errors/millrace-error.ts'
-import { unknownTopic } from '../log/log-errors.ts'
+import { unknownAppend, unknownTopic } from '../log/log-errors.ts'
 import { placeOf } from '../log/partitioner.ts'
 import type { AppendedRecord, NewRecord, Topic } from '../log/port.ts'
 import { keyOf } from './buffers.ts'
@@ -126,7 +126,7 @@ export class Producer {
         if (error === undefined) {
           resolve(records.map((_, index) => appended.get(index) as AppendedRecord))
         } else if (unknown === undefined && appended.size === 0) reject(error)
-        else reject(unknownAppend(records.length, [...appended.values()], unknown, error))
+        else reject(unknownAppend(records.length, appended, unknown !== undefined, error))
       }
       const isMoot = (): boolean => (unknown ?? refused) !== undefined
       const byPartition = new Map<string, { producer: PartitionProducer; entries: Entry[] }>()
@@ -232,28 +232,4 @@ export class Producer {
 
 function isUnreachable(error: unknown): boolean {
   return isMillraceError(error) && error.code === 'E_LOG_CONNECT'
-}
-
-function unknownAppend(
-  records: number,
-  written: readonly AppendedRecord[],
-  unknown: MillraceError | undefined,
-  cause: MillraceError,
-): MillraceError {
-  const others = unknown === undefined ? 'the others were not' : 'of the others nobody knows'
-  return new MillraceError(
-    'E_LOG_UNKNOWN_APPEND',
-    `${written.length} of ${records} records were written, ${others}: ${cause.message}`,
-    {
-      details: {
-        records,
-        written: written.map(({ topicId, partition, offset }) => ({
-          topicId,
-          partition,
-          offset: String(offset),
-        })),
-      },
-      cause,
-    },
-  )
 }

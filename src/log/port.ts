@@ -189,7 +189,8 @@ export interface Log {
    * @throws E_EVENT_TOO_LARGE when keys, values and headers have more than 128 MiB together, or a record more than the log
    * takes.
    * @throws E_LOG_UNAVAILABLE or E_LOG_CONNECT, retryable, when nothing was written because the log could not be reached.
-   * @throws E_LOG_UNKNOWN_APPEND when nobody can say whether all was written, or only a part was. Look before repeating.
+   * @throws E_LOG_UNKNOWN_APPEND when nobody can say whether all was written, or only a part was. Look before repeating:
+   * `writtenOf` says which records are known to be written, its `cause` why the others are not.
    * @throws E_LOG_NOT_TRANSACTIONAL when there is a `tx` and the log is not `transactional`.
    */
   append(

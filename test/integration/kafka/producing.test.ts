@@ -71,7 +71,9 @@ test('an append of which a part was refused says what was written', async (t) =>
     (error: MillraceError) => {
       assert.equal(error.code, 'E_LOG_UNKNOWN_APPEND')
       assert.match(error.message, /^1 of 2 records were written, the others were not/)
-      assert.deepEqual(error.details['written'], [{ topicId: topic.id, partition: 0, offset: '1' }])
+      assert.deepEqual(error.details['written'], [
+        { record: 0, topicId: topic.id, partition: 0, offset: '1' },
+      ])
       return true
     },
   )
