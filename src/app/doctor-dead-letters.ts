@@ -5,6 +5,8 @@ import {
   type DeadLetterGroup,
   type OpenDeadLetters,
 } from '../counts/dead-letter-groups.ts'
+import { MOST_DUE, readDueExports } from '../dead-letter/due-exports.ts'
+import { deadTopicOf } from '../dead-letter/export-record.ts'
 import { withoutData } from '../dead-letter/fingerprint.ts'
 import { storedError } from '../dead-letter/stored-error.ts'
 import type { Pool } from '../postgres/pool.ts'
@@ -64,6 +66,25 @@ export async function checkAlerts(pool: Pool): Promise<Check[]> {
       fix: 'Mend the webhook of `alerts`, or its address; it is tried again by itself.',
     },
   ]
+}
+
+/** Whether dead letters reach their topics. Nothing, where none are copied. */
+export async function checkExports(pool: Pool): Promise<Check[]> {
+  return (await readDueExports(pool)).map(({ application, isOn, due, oldest, isOld }): Check => {
+    const base = { id: 'dead-letters.export', title: `copies to ${deadTopicOf(application)}` }
+    if (oldest === null) return { ...base, state: 'ok', found: 'none is due' }
+    const many = due > MOST_DUE ? `more than ${MOST_DUE}` : String(due)
+    const found = `letters due for export: ${many}, the oldest since ${shown(oldest)}`
+    if (isOn && !isOld) return { ...base, state: 'ok', found }
+    return {
+      ...base,
+      state: 'warning',
+      found,
+      fix: isOn
+        ? `Run '${application}', and let it make and write the topic; its log lines say what is wrong. Then it goes on by itself.`
+        : `Nobody copies them any more: start '${application}' with exportDeadLetters, if they are to be copied.`,
+    }
+  })
 }
 
 /** Handler and error of the oldest dead letter of each group, by its number. */

@@ -2,7 +2,7 @@ import type { Pool } from '../postgres/pool.ts'
 import type { Check } from './check.ts'
 import { checkClock, checkConnecting, checkListening, checkSettings } from './doctor-database.ts'
 import { checkMigrations, checkParts } from './doctor-millrace.ts'
-import { checkAlerts, checkDeadLetters } from './doctor-dead-letters.ts'
+import { checkAlerts, checkDeadLetters, checkExports } from './doctor-dead-letters.ts'
 import { checkLog } from './doctor-log.ts'
 import { checkOutbox } from './doctor-outbox.ts'
 import type { Operator } from './operator.ts'
@@ -39,6 +39,8 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
     checks.push(...(await guarded('outbox', 'outbox', () => checkOutbox(pool))))
     const letters = (): Promise<Check[]> => checkDeadLetters(pool)
     checks.push(...(await guarded('dead-letters', 'dead letters', letters)))
+    const copies = (): Promise<Check[]> => checkExports(pool)
+    checks.push(...(await guarded('dead-letters.export', 'copies of dead letters', copies)))
     checks.push(...(await guarded('alerts', 'alerts', () => checkAlerts(pool))))
   }
   return checks

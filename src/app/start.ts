@@ -42,6 +42,7 @@ import { Replayer } from '../replay/replayer.ts'
 import { Upkeep } from '../upkeep/upkeep.ts'
 import { Worker } from '../worker/worker.ts'
 import { configuredJobs } from './config.ts'
+import { createTopics, partitionsOf } from './create-topics.ts'
 import { checkStartOptions, type StartOptions } from './options.ts'
 import { eventPublisher } from './publisher.ts'
 import { summarize, type Summary } from './summary.ts'
@@ -169,7 +170,7 @@ async function run(
   const listener = new Listener({ core, pool: control })
   const log = await (options.log ?? tableLog()).open({ core, pool, listener })
   undo.push(() => log.close())
-  await createTopics(log, options)
+  await createTopics(core, log, options)
   const relayLog =
     !log.transactional && options.relay !== false && isRelayLog(log) ? log : undefined
   if (options.outboxShards !== undefined && !log.transactional)
@@ -269,7 +270,8 @@ async function run(
   for (const { name, options: own } of applications) {
     await setExport(pool, name, own.exportDeadLetters)
     if (!own.exportDeadLetters) continue
-    const exporter = new DeadLetterExporter({ core, pool, log, application: name })
+    const partitions = partitionsOf(deadTopicOf(name), options)
+    const exporter = new DeadLetterExporter({ core, pool, log, application: name, partitions })
     exporter.start()
     undo.push(() => exporter.stop())
   }
@@ -325,19 +327,4 @@ async function makeHistoryDays(core: Core, pool: Pool): Promise<void> {
   await ensureHistoryDays({ core, pool }).catch((error: unknown) => {
     core.logger.debug({ error }, 'the days of history could not be made ahead just now')
   })
-}
-
-async function createTopics(log: Log, options: StartOptions): Promise<void> {
-  const partitions = options.partitions ?? 6
-  const named = options.topics ?? {}
-  for (const [name, topic] of Object.entries(named)) await log.createTopic(name, topic)
-  // Those of other programs are theirs to make, and perhaps need other numbers of partitions.
-  const others = new Set((options.run ?? []).flatMap((one) => one.options.deadLetterTopics))
-  const needed = (options.run ?? []).flatMap(({ name, topics, options: { exportDeadLetters } }) =>
-    exportDeadLetters ? [...topics, deadTopicOf(name)] : topics,
-  )
-  for (const name of new Set(needed)) {
-    if (!others.has(name) && named[name] === undefined && (await log.topic(name)) === undefined)
-      await log.createTopic(name, { partitions })
-  }
 }

@@ -73,9 +73,9 @@ export interface ApplicationOptions {
   /**
    * Whether dead letters are also copied to the topic `<name>.dead`, for other tools: the bytes of the record, with headers as
    * Spring Kafka and Karafka name them. From now on; the rows stay what counts. At least once, after the fact: a log that
-   * does not take them keeps nothing from going on. While a deploy replaces processes, those that say `true` win within a second
-   * over those that do not; it ends with the first start of one that says `false` after the last that said `true`. Default
-   * `false`.
+   * does not take them keeps nothing from going on, and a topic that is missing is made as soon as the log allows it. While
+   * a deploy replaces processes, those that say `true` win within a second over those that do not; it ends with the first
+   * start of one that says `false` after the last that said `true`. Default `false`.
    */
   readonly exportDeadLetters?: boolean
 }

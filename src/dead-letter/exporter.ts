@@ -11,7 +11,7 @@ import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
 import type { Trace } from './dead-letter.ts'
-import { exportRecord, type ExportedLetter } from './export-record.ts'
+import { deadTopicOf, exportRecord, type ExportedLetter } from './export-record.ts'
 
 /** Options of {@link DeadLetterExporter}. */
 export interface ExporterOptions {
@@ -19,6 +19,8 @@ export interface ExporterOptions {
   readonly pool: Pool
   readonly log: Log
   readonly application: string
+  /** Of the topic, where it is missing. Default 6. */
+  readonly partitions?: number
   /** Time between two looks, in milliseconds. Default 1,000. */
   readonly intervalMs?: number
 }
@@ -49,7 +51,7 @@ export async function setExport(pool: Queryable, application: string, on: boolea
  *
  * The copy and its mark are one transaction where the log is in the database: each once. Elsewhere the mark comes after the
  * copy: killed in between, a batch is copied again, under the same `millrace_dead-letter`. What the log does not take, and
- * never will, is marked as failed and said in the log lines, and the others go on.
+ * never will, is marked as failed and said in the log lines, and the others go on. Where the topic is missing, it is made.
  *
  * As long as it runs, dead letters are to be copied, whatever a process that started later without the option has said.
  */
@@ -60,16 +62,17 @@ export class DeadLetterExporter {
   #batch = BATCH
   /** What the last turn set out to copy. */
   #tried: readonly DueLetter[] = []
+  /** Why nothing could be copied, as it was said last. */
+  #said: string | undefined
 
   constructor(options: ExporterOptions) {
     this.#options = options
-    const { core, application, intervalMs = 1_000 } = options
+    const { core, intervalMs = 1_000 } = options
     this.#loop = createLoop({
       clock: core.clock,
       intervalMs,
       turn: (signal) => this.#turn(signal),
-      onError: (error) =>
-        core.logger.warn({ application, error }, 'dead letters could not be copied just now'),
+      onError: (error) => this.#say(error),
     })
   }
 
@@ -86,9 +89,14 @@ export class DeadLetterExporter {
     const { copied, error } = await this.#inTransaction((tx) => this.#copy(tx)).catch(
       (thrown: unknown): Copied => ({ copied: 0, error: thrownError(thrown) }),
     )
+    if (copied > 0) this.#said = undefined
     if (error === undefined) {
       this.#batch = Math.min(BATCH, this.#batch * 2)
       return copied > 0 ? 0 : undefined
+    }
+    if (isMillraceError(error) && error.code === 'E_LOG_UNKNOWN_TOPIC') {
+      await this.#makeTopic()
+      return undefined
     }
     const [one, ...others] = this.#tried
     // What has failed before any was read is the fault of none.
@@ -148,6 +156,29 @@ export class DeadLetterExporter {
     const marked = rowCount ?? 0
     if (marked > 0) core.logger.warn({ application, id, error }, 'a dead letter cannot be copied')
     return marked
+  }
+
+  /** Somebody has deleted it, or nobody was allowed to make it before. */
+  async #makeTopic(): Promise<void> {
+    const { core, log, application, partitions } = this.#options
+    const topic = deadTopicOf(application)
+    await log.createTopic(topic, partitions === undefined ? {} : { partitions })
+    core.logger.warn(
+      { application, topic },
+      'the topic for copies of dead letters was missing, and was made',
+    )
+  }
+
+  /** Once for each reason: until it is over, it is the same with every turn. */
+  #say(error: unknown): void {
+    const { core, application } = this.#options
+    const { message } = thrownError(error)
+    const isNew = message !== this.#said
+    this.#said = message
+    core.logger[isNew ? 'warn' : 'debug'](
+      { application, error },
+      'dead letters could not be copied just now',
+    )
   }
 
   async #isMine(tx: Transaction): Promise<boolean> {

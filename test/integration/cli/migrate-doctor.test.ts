@@ -170,6 +170,47 @@ describe('millrace doctor', () => {
     assert.equal(checks.find(({ id }) => id === 'dead-letters')?.found, 'none is open')
   })
 
+  it('warns when copies of dead letters wait for long, or for nobody', async (t) => {
+    const cli = await cliWithDatabase(t)
+    const found = async (): Promise<string[]> => {
+      const { stdout } = await cli.run(['doctor'])
+      return Array.from(stdout.matchAll(/^(.) copies to (\S+) +(.*)$/gm), ([, ...parts]) =>
+        parts.join(' '),
+      )
+    }
+    assert.deepEqual(await found(), [])
+    await cli.pool.query(`insert into millrace.dead_letter_export (application) values ('search')`)
+    assert.deepEqual(await found(), ['✓ search.dead none is due'])
+    await cli.pool.query(
+      `insert into millrace.dead_letter (application, handler, stage, error, attempts, fingerprint, created_at, exported)
+       select app, 'index', 'apply', '{"class":"E","message":"no"}', 1, 'aa', at, 'due'
+       from (values ('search', '2026-11-01 10:00Z'::timestamptz, 11), ('search', '2026-11-01 09:00Z', 1),
+         ('mail', '2026-11-02 10:00Z', 2)) v(app, at, n), generate_series(1, n)`,
+    )
+    assert.deepEqual(await found(), [
+      '! mail.dead letters due for export: 2, the oldest since 2026-11-02 10:00:00Z',
+      '! search.dead letters due for export: 12, the oldest since 2026-11-01 09:00:00Z',
+    ])
+    const { stdout } = await cli.run(['doctor'])
+    assert.match(stdout, /fix: Nobody copies them any more: start 'mail' with exportDeadLetters/)
+    assert.match(stdout, /fix: Run 'search', and let it make and write the topic/)
+    // New ones are not late, and of very many it is not known how many.
+    await cli.pool.query(
+      `update millrace.dead_letter set exported = case application when 'search' then 'due' else 'failed' end,
+         created_at = clock_timestamp()`,
+    )
+    await cli.pool.query(
+      `insert into millrace.dead_letter (application, handler, stage, error, attempts, fingerprint, exported)
+       select 'search', 'index', 'apply', '{}', 1, 'aa', 'due' from generate_series(1, 10_000)`,
+    )
+    const [only, ...others] = await found()
+    assert.match(
+      only ?? '',
+      /^✓ search\.dead letters due for export: more than 10000, the oldest since 2/,
+    )
+    assert.deepEqual(others, [])
+  })
+
   it('warns when nobody hears of new failures', async (t) => {
     const cli = await cliWithDatabase(t)
     const found = async (): Promise<string> =>

@@ -253,6 +253,23 @@ describe('dead letters that are exported', () => {
     ])
   })
 
+  it('are copied to a topic that is made when it is missing, and again when somebody deletes it', async (t) => {
+    const { pool } = await testDatabase(t)
+    const log = tableLogOn(t, pool)
+    await setExport(pool, 'billing', true)
+    exporters(t, pool, log, 2)
+    for (const n of [1, 2]) {
+      await writeDeadLetters(pool, [deadLetter(n)])
+      await eventually(async () => (await states(pool))['done'] === n)
+      const copies = await recordsOf(log, 'billing.dead')
+      assert.deepEqual(
+        copies.map((record) => header(record, 'source_offset')),
+        [String(n)],
+      )
+      await log.deleteTopic('billing.dead')
+    }
+  })
+
   it('are copied a few at a time where they are large, whatever part of them it is', async (t) => {
     const { pool } = await testDatabase(t)
     const log = tableLogOn(t, pool)
