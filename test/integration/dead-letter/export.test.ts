@@ -21,6 +21,7 @@ import { deadLetter, ODD_VALUES, recordOf } from '../../support/dead-letters.ts'
 import { running, settled } from '../../support/millrace.ts'
 import { spawnNode } from '../../support/process.ts'
 import { eventually } from '../../support/wait.ts'
+import type { ExportingConfig } from './exporting-process.ts'
 
 async function recordsOf(log: Log, name: string): Promise<LogRecord[]> {
   const topic = await log.topic(name)
@@ -356,7 +357,9 @@ describe('dead letters that are exported', () => {
     let kills = 0
     for (let copied = 0; copied < count; copied = await done()) {
       const child = spawnNode(t, new URL('./exporting-process.ts', import.meta.url), {
-        args: [url],
+        args: [
+          JSON.stringify({ databaseUrl: url, application: 'billing' } satisfies ExportingConfig),
+        ],
       })
       await child.waitFor('copying')
       // Once it is in the midst of it; the last one may finish.

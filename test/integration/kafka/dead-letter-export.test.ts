@@ -6,16 +6,21 @@ import { createCore } from '../../../src/core/core.ts'
 import { writeDeadLetters, type NewDeadLetter } from '../../../src/dead-letter/dead-letter.ts'
 import { DeadLetterExporter, setExport } from '../../../src/dead-letter/exporter.ts'
 import type { Log, LogRecord, Topic } from '../../../src/log/port.ts'
+import type { Trap } from '../../chaos/failpoints.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { deadLetter, recordOf } from '../../support/dead-letters.ts'
 import { kafkaLog } from '../../support/kafka-log.ts'
 import { readToEnd } from '../../support/kafka-reading.ts'
 import { sharedKafka } from '../../support/kafka.ts'
+import { spawnNode, type Scenario } from '../../support/process.ts'
 import { eventually } from '../../support/wait.ts'
+import type { ExportingConfig } from '../dead-letter/exporting-process.ts'
 
 interface Place {
   readonly application: string
+  readonly url: string
+  readonly brokers: readonly string[]
   readonly pool: pg.Pool
   readonly log: Log
   readonly dead: Topic
@@ -27,9 +32,10 @@ interface Place {
 }
 
 /** An application of a name of its own whose dead letters are to be copied to three partitions with these settings. */
-async function setup(t: TestContext, topicConfigs: Record<string, string>): Promise<Place> {
-  const { pool } = await testDatabase(t)
-  const log = await kafkaLog(t, await sharedKafka(), { topicConfigs })
+async function setup(t: TestContext, topicConfigs: Record<string, string> = {}): Promise<Place> {
+  const { pool, url } = await testDatabase(t)
+  const { brokers } = await sharedKafka()
+  const log = await kafkaLog(t, { brokers }, { topicConfigs })
   const application = `billing-${randomBytes(6).toString('hex')}`
   const dead = await log.createTopic(`${application}.dead`, { partitions: 3 })
   cleanup(t, () => log.deleteTopic(dead.name))
@@ -48,6 +54,8 @@ async function setup(t: TestContext, topicConfigs: Record<string, string>): Prom
   )
   return {
     application,
+    url,
+    brokers,
     pool,
     log,
     dead,
@@ -121,5 +129,35 @@ describe('dead letters that are copied to Kafka', () => {
     await eventually(async () => (await statesOf(place.pool))['due'] === undefined)
     assert.deepEqual(await statesOf(place.pool), { done: 10, failed: 250 })
     assert.deepEqual(await copied(place), numbers(250, 10))
+  })
+
+  it('are each copied at least once when the process is killed between the copy and its mark', async (t) => {
+    const place = await setup(t)
+    const count = 1_500
+    await place.letters(0, count)
+    const { application, url: databaseUrl, brokers } = place
+    const spawn = (trap?: Trap): Scenario => {
+      const config: ExportingConfig = { databaseUrl, application, brokers, ...(trap && { trap }) }
+      const file = new URL('../dead-letter/exporting-process.ts', import.meta.url)
+      return spawnNode(t, file, { args: [JSON.stringify(config)] })
+    }
+    const kills = 3
+    for (let kill = 0; kill < kills; kill += 1) {
+      // Of the second page.
+      const trap = { name: 'transaction:before-commit', count: 2, signal: 'SIGKILL' } as const
+      const child = spawn(trap)
+      await child.waitFor('trap')
+      assert.equal((await child.exited).signal, 'SIGKILL')
+    }
+    const before = await statesOf(place.pool)
+    assert.deepEqual(before, { done: kills * 200, due: count - kills * 200 })
+    spawn()
+    await eventually(async () => (await statesOf(place.pool))['due'] === undefined)
+    assert.deepEqual(await statesOf(place.pool), { done: count })
+    const copies = await copied(place)
+    assert.deepEqual([...new Set(copies)], numbers(0, count))
+    // What was not marked, and only that, has another copy.
+    assert.ok(copies.length > count, 'no page was copied twice: it was killed too early')
+    assert.ok(copies.length <= count + kills * 200, `${copies.length} copies`)
   })
 })
