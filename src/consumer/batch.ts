@@ -128,7 +128,7 @@ export class Batch {
       async (tx) => {
         const { failed, taken, ...tally } = await apply(tx, items)
         const letters = [...failed.map((one) => deadLetterOf(env, one)), ...taken]
-        await writeDeadLetters(tx, letters)
+        const written = await writeDeadLetters(tx, letters)
         const disposition: BatchDisposition = {
           first,
           next: end,
@@ -138,7 +138,7 @@ export class Batch {
           lastHash: last?.hash ?? null,
         }
         await failpoint('batch:before-position')
-        const counts = countsOf(application, disposition)
+        const counts = countsOf(application, disposition, written)
         await advancePosition(tx, processId, position, disposition, counts)
         await failpoint('batch:before-commit')
         return tally.jobs
@@ -156,12 +156,12 @@ export class Batch {
   }
 }
 
-function countsOf(label: string, batch: BatchDisposition): CountChange[] {
+function countsOf(label: string, batch: BatchDisposition, deadLetters: number): CountChange[] {
   return [
     { metric: METRICS.recordsDone, label, delta: batch.done },
     { metric: METRICS.recordsJobs, label, delta: batch.jobs },
     { metric: METRICS.recordsFiltered, label, delta: batch.filtered },
     { metric: METRICS.recordsDeadLettered, label, delta: batch.deadLettered },
-    { metric: METRICS.deadLetters, label, delta: batch.deadLettered },
+    { metric: METRICS.deadLetters, label, delta: deadLetters },
   ]
 }

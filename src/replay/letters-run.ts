@@ -4,7 +4,6 @@ import { toItem } from '../consumer/items.ts'
 import { prepareItems } from '../consumer/prepare.ts'
 import type { Item } from '../consumer/step.ts'
 import { failpoint } from '../core/failpoint.ts'
-import { writeDeadLetters } from '../dead-letter/dead-letter.ts'
 import { fingerprintOf } from '../dead-letter/fingerprint.ts'
 import {
   closeReplayed,
@@ -102,7 +101,7 @@ export class LettersRun extends ReplayWork {
       others.push(...rest)
     }
     if (bound !== undefined) {
-      await writeDeadLetters(
+      await this.setAside(
         tx,
         others.map((one) => deadLetterOf(bound, one)),
       )

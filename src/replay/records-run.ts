@@ -4,7 +4,6 @@ import { toItem } from '../consumer/items.ts'
 import { prepareItems } from '../consumer/prepare.ts'
 import type { Item } from '../consumer/step.ts'
 import { failpoint } from '../core/failpoint.ts'
-import { writeDeadLetters } from '../dead-letter/dead-letter.ts'
 import { fingerprintOf } from '../dead-letter/fingerprint.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -106,7 +105,7 @@ export class RecordsRun extends ReplayWork {
       commit: (some, apply) =>
         step(some, async (tx) => {
           const { failed, filtered } = await apply(tx as Parameters<typeof apply>[0], some)
-          await writeDeadLetters(
+          await this.setAside(
             tx,
             // Also what nobody could read is of this handler alone: the others have had the record.
             failed.map((one) => deadLetterOf(scope.env, { ...one, handler })),

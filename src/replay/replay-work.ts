@@ -6,6 +6,8 @@ import type { BatchScope } from '../consumer/batch-environment.ts'
 import type { BoundApplication } from '../consumer/bind.ts'
 import { settleItems, type CommitRange } from '../consumer/settle.ts'
 import type { Item } from '../consumer/step.ts'
+import { addCounts, METRICS } from '../counts/counts.ts'
+import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { rolledBack } from '../postgres/rolled-back.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
@@ -189,6 +191,13 @@ export abstract class ReplayWork {
       this.#ended.abort(new StopReason('the replay has reached a limit of its own'))
       throw abortReason(this.#ended.signal)
     }
+  }
+
+  /** Dead letters of their own, and the count of them, in a transaction of a chunk. */
+  protected async setAside(tx: Queryable, letters: readonly NewDeadLetter[]): Promise<void> {
+    const delta = await writeDeadLetters(tx, letters)
+    const label = this.replay.application ?? ''
+    await addCounts(tx, [{ metric: METRICS.deadLetters, label, delta }])
   }
 
   #limits(): ChunkLimits {

@@ -166,6 +166,7 @@ it('what fails of past records becomes dead letters, and limits hold', async (t)
     ],
   )
   assert.equal((await it.done('first')).length, Number(seen.passed))
+  assert.equal((await it.millrace.summary()).deadLetters, letters.length)
 })
 
 it('a replay of past records for a handler that nobody has says so', async (t) => {

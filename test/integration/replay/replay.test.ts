@@ -293,6 +293,7 @@ describe('a replay', () => {
       { handler: 'bad', state: 'open', stage: 'apply' },
       { handler: 'worse', state: 'open', stage: 'apply' },
     ])
+    assert.equal((await millrace.summary()).deadLetters, rows.length)
   })
 
   it('of what another program set aside closes nothing that nobody handles, and loses no handler', async (t) => {
