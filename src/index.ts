@@ -75,7 +75,7 @@ export type {
   Topic,
 } from './log/port.ts'
 export { tableLog } from './log/table-log.ts'
-export type { AlertMessage } from './alerts/alerts.ts'
+export type { AlertMessage, FloodAlertMessage } from './alerts/alerts.ts'
 export type { AlertOptions } from './alerts/webhook.ts'
 export type { MetricsOptions } from './metrics/endpoint.ts'
 export { jsonLogger, type JsonLoggerOptions, type LogLevel } from './telemetry/json-logger.ts'

@@ -2,7 +2,7 @@ import { withoutData } from '../dead-letter/fingerprint.ts'
 import type { DeadLetterStage } from '../dead-letter/stage.ts'
 import { storedError } from '../dead-letter/stored-error.ts'
 import type { Queryable } from '../postgres/queryable.ts'
-import { UNTOLD } from './queries.ts'
+import { UNTOLD, UNTOLD_FLOOD } from './queries.ts'
 
 /** A fingerprint that nobody has been told of. */
 export interface NewFingerprint {
@@ -69,7 +69,8 @@ export async function claimAttempt(
        next_at = clock_timestamp()
          + ($1::float8 + least($3::float8, $2::float8 * power(2, least(a.attempts, 30)))) * interval '1 millisecond'
      where a.next_at <= clock_timestamp()
-       and exists (select from millrace.fingerprint f where ${UNTOLD})
+       and (exists (select from millrace.fingerprint f where ${UNTOLD})
+         or exists (select from millrace.gap g where ${UNTOLD_FLOOD}))
      returning attempts`,
     [timeoutMs, backoffMs, maxBackoffMs],
   )
@@ -107,17 +108,17 @@ export async function readNews(db: Queryable): Promise<News> {
   return { described: rows.map(described), ids: all.map(({ alert_id: id }) => id) }
 }
 
-/** Notes that the receiver has these, and when it may be bothered again. */
-export async function noteTold(
-  tx: Queryable,
-  ids: readonly string[],
-  spacingMs: number,
-): Promise<void> {
+/** Notes that the receiver has these. */
+export async function noteTold(tx: Queryable, ids: readonly string[]): Promise<void> {
   await tx.query(
     `/* millrace:alert-told */ update millrace.fingerprint set told_at = clock_timestamp()
      where alert_id = any ($1::uuid[]) and told_at is null`,
     [ids],
   )
+}
+
+/** Notes that the receiver has taken a message, and when it may be bothered again. */
+export async function noteDelivered(tx: Queryable, spacingMs: number): Promise<void> {
   await tx.query(
     `/* millrace:alert-delivered */ update millrace.alert_delivery set attempts = 0, trouble = null,
        last_told_at = clock_timestamp(), next_at = clock_timestamp() + $1 * interval '1 millisecond'`,

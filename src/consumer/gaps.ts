@@ -67,6 +67,8 @@ export interface GapEvidence {
   readonly foundHash?: string
   readonly newTopicId?: string
   readonly flood?: FloodEvidence
+  /** When a webhook was told, in ISO 8601. */
+  readonly toldAt?: string
 }
 
 /** What was decided about a gap. */

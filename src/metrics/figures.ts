@@ -186,9 +186,11 @@ export function databaseFamilies(figures: DatabaseFigures): MetricFamily[] {
     gauge('millrace_upkeep_leader', 'Whether a process does the upkeep.', [
       { value: figures.upkeep ? 1 : 0 },
     ]),
-    gauge('millrace_alerts_waiting', 'New fingerprints that nobody has been told of yet.', [
-      { value: figures.alertsWaiting },
-    ]),
+    gauge(
+      'millrace_alerts_waiting',
+      'New fingerprints and stopped partitions that nobody has been told of yet.',
+      [{ value: figures.alertsWaiting }],
+    ),
   ]
 }
 

@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
-import { test, type TestContext } from 'node:test'
+import { test } from 'node:test'
 import type pg from 'pg'
 import { z } from 'zod'
-import { tellNewFingerprints, type AlertMessage } from '../../../src/alerts/alerts.ts'
+import { tellNewFingerprints } from '../../../src/alerts/alerts.ts'
 import { start } from '../../../src/app/start.ts'
 import { foldDeadLetterGroups } from '../../../src/counts/dead-letter-groups.ts'
 import { writeDeadLetters, type NewDeadLetter } from '../../../src/dead-letter/dead-letter.ts'
@@ -14,62 +10,12 @@ import { describeError } from '../../../src/errors/describe.ts'
 import { isMillraceError } from '../../../src/errors/millrace-error.ts'
 import { job } from '../../../src/jobs/job.ts'
 import type { Upkeep } from '../../../src/upkeep/upkeep.ts'
-import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { jobsBed, type JobsBed } from '../../support/jobs.ts'
 import { keepingLogger, running } from '../../support/millrace.ts'
 import { spawnNode } from '../../support/process.ts'
 import { eventually } from '../../support/wait.ts'
-
-interface Receiver {
-  /** With a path and a query that nobody is to see. */
-  readonly url: string
-  /** What came, whatever was answered. */
-  readonly messages: AlertMessage[]
-  readonly headers: IncomingHttpHeaders[]
-  /** Ends the server; `open` lets it listen on the same port again. */
-  close(): Promise<void>
-  open(): Promise<void>
-}
-
-const SECRET = 'hunter2'
-
-/** A server that keeps what it gets; `answer` says what it makes of the nth message, counted from 1. */
-async function receiver(
-  t: TestContext,
-  answer: (response: ServerResponse, nth: number) => void = (response) => response.end(),
-): Promise<Receiver> {
-  const messages: AlertMessage[] = []
-  const headers: IncomingHttpHeaders[] = []
-  const server = createServer((request, response) => {
-    void text(request).then((body) => {
-      headers.push(request.headers)
-      messages.push(JSON.parse(body) as AlertMessage)
-      answer(response, messages.length)
-    })
-  })
-  let port = 0
-  const open = async (): Promise<void> => {
-    server.listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    port = (server.address() as AddressInfo).port
-  }
-  const close = async (): Promise<void> => {
-    server.closeAllConnections()
-    if (!server.listening) return
-    server.close()
-    await once(server, 'close')
-  }
-  await open()
-  cleanup(t, close)
-  return {
-    url: `http://127.0.0.1:${port}/services/${SECRET}?token=${SECRET}`,
-    messages,
-    headers,
-    close,
-    open,
-  }
-}
+import { SECRET, webhookReceiver as receiver } from '../../support/webhook.ts'
 
 let offset = 0n
 
