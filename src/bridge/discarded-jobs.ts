@@ -2,6 +2,8 @@ import type { Core } from '../core/core.ts'
 import { METRICS, addCounts, type CountChange } from '../counts/counts.ts'
 import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter.ts'
 import { describeError, type ErrorDescription } from '../errors/describe.ts'
+import { HEADER, pickHeaders } from '../events/envelope.ts'
+import { readEnvelope } from '../events/read-envelope.ts'
 import type { FinishedJob } from '../jobs/finished.ts'
 import type { Log, LogRecord } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -106,9 +108,13 @@ function deadLetter(
   }
 }
 
-function typeOf(record: LogRecord): { readonly type?: string } {
-  const header = record.headers.find(([name]) => name === 'ce_type')?.[1]
-  return header == null ? {} : { type: Buffer.from(header).toString() }
+/** Type and version as the record's headers say. What has no type is an event by a foreign definition, and has no version. */
+function typeOf(record: LogRecord): { readonly type?: string; readonly version?: number } {
+  const headers = pickHeaders(record.headers)
+  const type = headers[HEADER.type]
+  if (type == null) return {}
+  const { version } = readEnvelope(headers, record).envelope
+  return { type: Buffer.from(type).toString(), ...(version === undefined ? {} : { version }) }
 }
 
 /** A handler may discard without an error: then its reason is all there is. */

@@ -58,6 +58,8 @@ export interface DeadLetterSummary {
   readonly replays: number
   /** How often it was edited. */
   readonly revision: number
+  /** When it failed last in a replay. Null: in none since it was set aside. */
+  readonly failedAt: Date | null
   /** When it was handled or discarded. */
   readonly closedAt: Date | null
   /** Its copy in `<application>.dead`: `failed`: the log does not take it. Null: nobody asked for one. */
@@ -77,7 +79,7 @@ export interface DeadLetter extends DeadLetterSummary {
 
 const SUMMARY_COLUMNS = `id::text, application, handler, stage, topic, topic_id, partition, "offset"::text as "offset",
   generation, event_id, event_type, event_version, job_id, kind, error, attempts, code_version, trace, state, created_at,
-  nullif(fingerprint, '') as fingerprint, cluster, producer, replays, revision, closed_at, exported`
+  nullif(fingerprint, '') as fingerprint, cluster, producer, replays, revision, failed_at, closed_at, exported`
 
 interface SummaryRow extends Record<string, unknown> {
   id: string
@@ -101,6 +103,7 @@ interface SummaryRow extends Record<string, unknown> {
   state: DeadLetterState
   replays: number
   revision: number
+  failed_at: Date | null
   closed_at: Date | null
   created_at: Date
   fingerprint: string | null
@@ -279,6 +282,7 @@ function summary(row: SummaryRow): DeadLetterSummary {
     state: row.state,
     replays: row.replays,
     revision: row.revision,
+    failedAt: row.failed_at,
     closedAt: row.closed_at,
     exported: row.exported,
     createdAt: row.created_at,

@@ -116,6 +116,7 @@ function toText(
     ['stage', letter.stage],
     ['attempts', letter.attempts],
     ['failed replays', letter.replays === 0 ? null : letter.replays],
+    ['failed last', shownTime(letter.failedAt)],
     ['closed', shownTime(letter.closedAt)],
     ['exported', letter.exported],
     ['code version', letter.codeVersion],

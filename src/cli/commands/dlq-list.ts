@@ -38,6 +38,8 @@ export const DEAD_LETTER_COLUMNS: readonly Column<DeadLetterSummary>[] = [
   { name: 'fingerprint', of: (d) => d.fingerprint, hidden: true },
   { name: 'event-id', of: (d) => d.eventId, hidden: true },
   { name: 'job-id', of: (d) => d.jobId, hidden: true },
+  { name: 'replays', of: (d) => d.replays, align: 'right', hidden: true },
+  { name: 'failed-at', of: (d) => shownTime(d.failedAt), hidden: true },
   { name: 'code-version', of: (d) => d.codeVersion, hidden: true },
 ]
 

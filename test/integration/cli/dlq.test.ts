@@ -66,6 +66,25 @@ describe('millrace dlq list', () => {
     assert.equal(all.stdout.trimEnd().split('\n').length, 4)
   })
 
+  it('and get say when one failed last in a replay', async (t) => {
+    const cli = await cliWithDatabase(t)
+    await writeDeadLetters(cli.pool, [letter(1n), letter(2n)])
+    await cli.pool.query(
+      `update millrace.dead_letter set replays = 2, failed_at = '2026-11-03 04:05:06Z' where "offset" = 1`,
+    )
+    const { stdout } = await cli.run(['dlq', 'list', '--columns', 'origin,replays,failed-at'])
+    assert.match(stdout, /^orders\/3@2 +0 *-?$/m)
+    assert.match(stdout, /^orders\/3@1 +2 +2026-11-03 04:05:06Z$/m)
+    const get = await cli.run(['dlq', 'get', '1'])
+    assert.match(get.stdout, /^failed last +2026-11-03 04:05:06Z$/m)
+    assert.doesNotMatch((await cli.run(['dlq', 'get', '2'])).stdout, /^failed last/m)
+    const json = await cli.run(['dlq', 'get', '1', '--json'])
+    assert.equal(
+      (JSON.parse(json.stdout) as { failedAt: string }).failedAt,
+      '2026-11-03T04:05:06.000Z',
+    )
+  })
+
   it('gives the tenth before the ninth, and page by page all of them', async (t) => {
     const cli = await cliWithDatabase(t)
     await writeDeadLetters(

@@ -317,9 +317,10 @@ describe('a discarded job', () => {
         letter.argsJson,
         letter.eventId,
         letter.eventType,
+        letter.eventVersion,
         letter.error.message,
       ],
-      ['app', 'fail', 'job', 2n, 'fail', '{"n":2}', ids[2], 'COUNTED', 'cannot do two'],
+      ['app', 'fail', 'job', 2n, 'fail', '{"n":2}', ids[2], 'COUNTED', 1, 'cannot do two'],
     )
     assert.equal(Buffer.from(letter.value as Uint8Array).toString(), '{"n":2}')
     assert.equal((await millrace.summary()).deadLetters, 1)

@@ -95,6 +95,10 @@ describe('a replay', () => {
       ['app', 1, 3],
       ['billing', 0, 0],
     ])
+    const failedIn = (await listDeadLetters(pool)).map(({ application: app, failedAt }) =>
+      failedAt === null ? `${app}: none` : app,
+    )
+    assert.deepEqual(failedIn.sort(), ['app', 'billing: none'])
   })
 
   it('tries for real in a dry run, says who would pass and why the others not, and writes nothing', async (t) => {
