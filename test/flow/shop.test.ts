@@ -7,6 +7,7 @@ import { breakageOf } from '../../apps/shop/src/tills/till-record.ts'
 import { adminUrl, testDatabase, type TestDatabase } from '../support/database.ts'
 import { parseExposition } from '../support/exposition.ts'
 import { eventually } from '../support/wait.ts'
+import { cliIn } from '../integration/cli/run-cli.ts'
 import { audit, auditFigures } from './shop/audit.ts'
 import {
   shopHome,
@@ -54,6 +55,25 @@ it('makes every purchase one order with its events, commission and mail, or a de
   assert.equal(kinds.size, 3, 'all kinds of broken purchases came')
 })
 
+it('shows the mail of a purchase in the trace of its order', async (t) => {
+  const { database, shop } = await setup(t)
+  const running = shop(['--rate', '20'])
+  await running.line(({ mails }) => mails > 0)
+  running.kill('SIGINT')
+  assert.equal((await running.exited).code, 0, running.stderr)
+  const { rows } = await database.pool.query<{ id: string; message: string }>(
+    `select j.id, m.message_id as message from millrace.job_history j
+     join shop_mail.sent_mail m on m.order_id = j.args ->> 'orderId' where j.kind = 'order.send-confirmation' limit 1`,
+  )
+  const { id, message } = rows[0] ?? assert.fail('no mail was sent')
+  const cli = await cliIn(t, database.url)
+  const traced = await cli.run(['trace', id])
+  assert.equal(traced.code, 0, traced.stderr)
+  assert.match(traced.stdout, /ORDER_PLACED/)
+  assert.match(traced.stdout, /effect.*mail\.sent/)
+  assert.ok(traced.stdout.includes(message), traced.stdout)
+})
+
 it('prints its figures once a second as lines of JSON, counted since the first start', async (t) => {
   const { shop } = await setup(t)
   const first = shop(['--rate', '20', '--for', '3s'])
@@ -70,8 +90,12 @@ it('prints its figures once a second as lines of JSON, counted since the first s
     'jobsCompleted',
     'attemptsFailed',
     'deadLetters',
+    'deadLettersOpen',
+    'deadLettersLastHour',
+    'deadLetterAgeMs',
     'backlog',
     'lag',
+    'outboxAgeMs',
   ]
   for (const [index, line] of all.entries()) {
     for (const name of names) assert.ok(name in line, name)

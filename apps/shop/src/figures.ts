@@ -16,12 +16,20 @@ export interface Figures {
   readonly jobsCompleted: number
   readonly attemptsFailed: number
   readonly deadLetters: number
+  /** Those that wait for somebody, now. */
+  readonly deadLettersOpen: number
+  /** Those that came to be open within the last hour. */
+  readonly deadLettersLastHour: number
+  /** How long the oldest of those that are open has waited, in milliseconds. `null`: none is open. */
+  readonly deadLetterAgeMs: number | null
   /** Jobs not finished, now. */
   readonly backlog: number
   /** Records not read yet, over all applications, now. `null`: the log cannot say just now. */
   readonly lag: number | null
   /** Records written in transactions and not known to be on Kafka yet, now. Always 0 where events are in the database. */
   readonly outbox: number
+  /** How long the oldest of these has waited, in milliseconds. `null`: none waits. */
+  readonly outboxAgeMs: number | null
   /** Mails in the mailbox, now. */
   readonly mails: number
   /** Mails that arrived again and were not stored again, since this start. */
@@ -39,9 +47,13 @@ const NOTHING: Figures = {
   jobsCompleted: 0,
   attemptsFailed: 0,
   deadLetters: 0,
+  deadLettersOpen: 0,
+  deadLettersLastHour: 0,
+  deadLetterAgeMs: null,
   backlog: 0,
   lag: 0,
   outbox: 0,
+  outboxAgeMs: null,
   mails: 0,
   mailsAgain: 0,
   database: 'down',
@@ -100,9 +112,13 @@ export class FigureReader {
         jobsCompleted,
         attemptsFailed,
         deadLetters,
+        deadLettersOpen,
+        deadLettersLastHour,
+        deadLetterAgeMs,
         backlog,
         lag,
         outbox,
+        outboxAgeMs,
       } = await this.#millrace.summary()
       const purchases = await this.#purchases()
       this.#last = {
@@ -114,9 +130,13 @@ export class FigureReader {
         jobsCompleted,
         attemptsFailed,
         deadLetters,
+        deadLettersOpen,
+        deadLettersLastHour,
+        deadLetterAgeMs,
         backlog,
         lag,
         outbox,
+        outboxAgeMs,
         mails: this.#mailbox.size,
         mailsAgain: this.#mailbox.known,
         database: 'up',

@@ -38,6 +38,7 @@ async function openShop(options: ShopOptions): Promise<number> {
     rows: purchases.length,
     rate: options.rate,
     database: database?.place,
+    kafka: options.kafka !== undefined,
     mailbox: shortPath(`${home.mailbox}/new`),
     upMs: performance.now() - startedAt,
   }))

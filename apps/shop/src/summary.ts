@@ -22,10 +22,14 @@ export interface Scene {
   /** Undefined until it is open. */
   readonly database: string | undefined
   readonly mailbox: string
+  /** Whether events are on Kafka, and go there through the outbox. */
+  readonly kafka: boolean
 }
 
 /** From this width on there is room for a note beside each figure. */
 const WIDE = 72
+/** What waits for longer than this for Kafka waits for somebody, in milliseconds. */
+const OLD_OUTBOX_MS = 10_000
 const whole: Intl.NumberFormat = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 })
 
 /** The live summary, line by line; nothing is cut yet. */
@@ -63,8 +67,9 @@ function notice({ rate }: Scene, { database, purchases }: Figures): readonly Lin
 }
 
 function table(scene: Scene, figures: Figures, columns: number): readonly Line[] {
-  const { rates, rows } = scene
+  const { rates, rows, kafka } = scene
   const { purchases, deadLetters, attemptsFailed, lag, backlog } = figures
+  const { deadLettersOpen, deadLettersLastHour, deadLetterAgeMs, outbox, outboxAgeMs } = figures
   const row = (
     name: string,
     value: number | null,
@@ -94,6 +99,19 @@ function table(scene: Scene, figures: Figures, columns: number): readonly Line[]
       lag === null ? 'the log does not answer just now' : 'records not read yet',
       (lag ?? Infinity) > 1_000 ? 'yellow' : 'plain',
     ),
+    ...(kafka
+      ? [
+          row(
+            'outbox',
+            outbox,
+            '',
+            outboxAgeMs === null
+              ? 'nothing waits for Kafka'
+              : `the oldest waits for ${duration(outboxAgeMs)}`,
+            (outboxAgeMs ?? 0) > OLD_OUTBOX_MS ? 'yellow' : 'plain',
+          ),
+        ]
+      : []),
     row('backlog', backlog, '', 'jobs not finished yet', backlog > 1_000 ? 'yellow' : 'plain'),
     row(
       'attempts failed',
@@ -108,6 +126,15 @@ function table(scene: Scene, figures: Figures, columns: number): readonly Line[]
       '',
       deadLetters > 0 ? 'purchases nobody can read, set aside' : 'a broken purchase will come soon',
       deadLetters > 0 ? 'red' : 'green',
+    ),
+    row(
+      'of them open',
+      deadLettersOpen,
+      `${whole.format(deadLettersLastHour)}/h`,
+      deadLetterAgeMs === null
+        ? 'none waits for anybody'
+        : `the oldest for ${duration(deadLetterAgeMs)}`,
+      deadLettersOpen > 0 ? 'red' : 'green',
     ),
   ]
 }

@@ -17,7 +17,7 @@ export interface LiveSummaryOptions {
   readonly stderr: { write(text: string): boolean }
   readonly color: boolean
   /** What does not change, or is known by others. */
-  readonly scene: () => Pick<Scene, 'rows' | 'rate' | 'database' | 'mailbox' | 'upMs'>
+  readonly scene: () => Pick<Scene, 'rows' | 'rate' | 'database' | 'mailbox' | 'kafka' | 'upMs'>
 }
 
 const CODES: Readonly<Record<Look, string>> = {

@@ -16,9 +16,13 @@ function figures(changes: Partial<Figures> = {}): Figures {
     jobsCompleted: 1_200,
     attemptsFailed: 0,
     deadLetters: 5,
+    deadLettersOpen: 4,
+    deadLettersLastHour: 3,
+    deadLetterAgeMs: 3_725_000,
     backlog: 3,
     lag: 7,
     outbox: 0,
+    outboxAgeMs: null,
     mails: 1_200,
     mailsAgain: 0,
     database: 'up',
@@ -79,7 +83,7 @@ class FakeScreen extends EventEmitter {
   }
 }
 
-function setup({ color = false, rate = 50 } = {}) {
+function setup({ color = false, rate = 50, kafka = false } = {}) {
   const screen = new FakeScreen()
   const scene = () => ({
     rows: 8_502,
@@ -87,6 +91,7 @@ function setup({ color = false, rate = 50 } = {}) {
     database: 'embedded PostgreSQL 18 on port 5432',
     mailbox: '.millrace/mailbox/new',
     upMs: 72_000,
+    kafka,
   })
   const output = liveSummary({ screen, stderr: screen, color, scene })
   return { screen, output }
@@ -101,6 +106,8 @@ it('draws the summary over itself', () => {
   assert.equal(screen.text.match(/millrace shop/g)?.length, 1)
   assert.match(screen.text, /purchases +1,284 +50\/s +round 1, row 1,284 of 8,502/)
   assert.match(screen.text, /dead letters +5/)
+  assert.match(screen.text, /of them open +4 +3\/h +the oldest for 1 h 2 min/)
+  assert.doesNotMatch(screen.text, /outbox/)
   assert.match(screen.text, /up 1 min 12 s/)
 })
 
@@ -112,6 +119,14 @@ it('says what to try while it is open, and how to go on when it has stopped', ()
   output.show(figures(), true)
   assert.doesNotMatch(screen.text, /npx|Ctrl-C/)
   assert.match(screen.text, /npm start goes on where this stopped/)
+})
+
+it('shows what waits for Kafka, and for how long, where events are there', () => {
+  const { screen, output } = setup({ kafka: true })
+  output.show(figures())
+  assert.match(screen.text, /outbox +0 +nothing waits for Kafka/)
+  output.show(figures({ outbox: 12, outboxAgeMs: 75_000 }))
+  assert.match(screen.text, /outbox +12 +the oldest waits for 1 min 15 s/)
 })
 
 it('lets sentences scroll by above the summary', () => {
@@ -178,11 +193,13 @@ it('gives the cursor back once when it ends', () => {
 })
 
 it('teaches while there is nothing to show yet', () => {
-  const empty = figures({ purchases: 0, deadLetters: 0 })
+  const none = { deadLetters: 0, deadLettersOpen: 0, deadLettersLastHour: 0, deadLetterAgeMs: null }
+  const empty = figures({ purchases: 0, ...none })
   const { screen, output } = setup()
   output.show(empty)
   assert.match(screen.text, /The tills open\. Each purchase becomes an order/)
   assert.match(screen.text, /a broken purchase will come soon/)
+  assert.match(screen.text, /of them open +0 +0\/h +none waits for anybody/)
   const without = setup({ rate: 0 })
   without.output.show(empty)
   assert.match(without.screen.text, /--rate 0 lets none come/)

@@ -76,10 +76,12 @@ export function auditFigures(
   last: Figures,
   { purchases: written, broken, orders }: Expected,
 ): void {
-  const { at, filtered, mailsAgain, ...figures } = last
+  const { at, filtered, mailsAgain, deadLetterAgeMs, ...figures } = last
   assert.ok(Number.isFinite(Date.parse(at)))
   assert.ok(mailsAgain >= 0)
   assert.equal(filtered, 2 * orders.length, 'each reader of the orders passes over the other type')
+  // Fewer purchases than it takes for a broken one leave none.
+  assert.equal(deadLetterAgeMs === null, broken.length === 0, `${deadLetterAgeMs}`)
   assert.deepEqual(figures, {
     purchases: written,
     events: written + 2 * orders.length,
@@ -87,9 +89,12 @@ export function auditFigures(
     jobsCompleted: orders.length,
     attemptsFailed: 0,
     deadLetters: broken.length,
+    deadLettersOpen: broken.length,
+    deadLettersLastHour: broken.length,
     backlog: 0,
     lag: 0,
     outbox: 0,
+    outboxAgeMs: null,
     mails: orders.length,
     database: 'up',
   })

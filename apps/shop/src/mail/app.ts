@@ -15,6 +15,8 @@ export function mailApplication(send: SendMail): Application {
       const mail = confirmation(args, context.idempotencyKey)
       // Outside the database, so at least once, and always with the same Message-ID.
       await send(mail, { signal: context.signal })
+      // For `millrace trace`, which cannot see it otherwise.
+      context.effect('mail.sent', { messageId: mail.messageId })
       // In the database, and together with the completion of the job, so once.
       await context.transaction(async (tx) => {
         await tx.query(
