@@ -92,9 +92,18 @@ export class FigureReader {
     return figures
   }
 
-  /** The figures as last known. A database that has been silent for long counts as down. */
+  /** Whether nothing was read yet, and not for so long that the database counts as down. */
+  get isStarting(): boolean {
+    return this.#last === NOTHING && !this.#isSilent
+  }
+
+  /** The figures as last known. A database that has been silent for long, or so far, counts as down. */
   lastKnown(): Figures {
-    return this.#known(performance.now() - this.#lastAt > SILENT_MS ? 'down' : 'up')
+    return this.#known(this.#last === NOTHING || this.#isSilent ? 'down' : 'up')
+  }
+
+  get #isSilent(): boolean {
+    return performance.now() - this.#lastAt > SILENT_MS
   }
 
   #known(database: Figures['database']): Figures {

@@ -126,9 +126,13 @@ async function tick(
   signal: AbortSignal,
 ): Promise<void> {
   for (let due = performance.now(); !signal.aborted; ) {
-    const figures = (await reader.readWithin(SECOND_MS - LOOK_MS)) ?? reader.lastKnown()
-    onFigures(figures, false)
-    if (figures.database === 'down') await database.revive()
+    const read = await reader.readWithin(SECOND_MS - LOOK_MS)
+    // Zeros that nobody has read would say that there is nothing left to do.
+    if (read !== undefined || !reader.isStarting) {
+      const figures = read ?? reader.lastKnown()
+      onFigures(figures, false)
+      if (figures.database === 'down') await database.revive()
+    }
     const now = performance.now()
     // A slow reading takes the place of those that were due meanwhile.
     while (due <= now) due += SECOND_MS
