@@ -18,6 +18,7 @@ export interface LetterToReplay {
   readonly offset: bigint
   readonly generation: number
   readonly timestamp: Date
+  /** Null where the stage is `'job'`, like the value and the headers: a job goes back with its own args. */
   readonly key: Uint8Array | null
   /** As it was last edited, else as it came. */
   readonly value: Uint8Array | null
@@ -44,7 +45,13 @@ interface LetterRow extends Record<string, unknown> {
   revision: number
 }
 
-/** What of the selection a replay works on next, by number, and within limits. */
+/** The last edit of a dead letter, if it has one. */
+const WITH_EDIT =
+  'left join millrace.dead_letter_edit e on e.dead_letter_id = d.id and e.revision = d.revision'
+/** The value that a replay hands over: an edit may be a tombstone. */
+const HANDED_OVER = 'case when e.dead_letter_id is null then d.value else e.value end'
+
+/** What of the selection a replay works on next, by number, and within limits: no more bytes at once, but one always. */
 export async function nextLetters(
   db: Queryable,
   selection: DeadLetterSelection,
@@ -55,8 +62,9 @@ export async function nextLetters(
   const pass = (value: unknown): string => `$${values.push(value)}`
   const { rows } = await db.query<LetterRow>(
     `/* millrace:replay-letters */ with wanted as materialized (
-       select d.id, coalesce(octet_length(d.value), 0) + coalesce(octet_length(d.key), 0) as bytes
-       from millrace.dead_letter d
+       select d.id, case when d.stage = 'job' then 0 else coalesce(octet_length(d.key), 0)
+         + coalesce(octet_length(${HANDED_OVER}), 0) + coalesce(octet_length(d.headers::text), 0) end as bytes
+       from millrace.dead_letter d ${WITH_EDIT}
        where ${selectedSql(selection, pass)}
          and d.id >= ${pass(String(replay.next))}::bigint and d.id < ${pass(String(replay.end))}::bigint
          and not exists (select from millrace.replay_outcome o
@@ -67,10 +75,10 @@ export async function nextLetters(
        where before < ${pass(limits.bytes)}::bigint
      )
      select d.id::text, d.handler, d.stage, d.topic, d.topic_id, d.partition, d."offset"::text as "offset", d.generation,
-       d.record_timestamp, d.key, case when e.dead_letter_id is null then d.value else e.value end as value,
-       d.headers::text as headers, d.job_id, d.revision
-     from fitting f join millrace.dead_letter d using (id)
-     left join millrace.dead_letter_edit e on e.dead_letter_id = d.id and e.revision = d.revision
+       d.record_timestamp, case when d.stage <> 'job' then d.key end as key,
+       case when d.stage <> 'job' then ${HANDED_OVER} end as value,
+       case when d.stage <> 'job' then d.headers::text end as headers, d.job_id, d.revision
+     from fitting f join millrace.dead_letter d using (id) ${WITH_EDIT}
      order by d.id`,
     values,
   )
