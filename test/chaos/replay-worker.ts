@@ -1,23 +1,40 @@
 // One process of a replay that is killed. What it is to do stands in CHAOS_WORKER, as JSON; what it says are lines of JSON.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
 import { start } from '../../src/app/start.ts'
 import { inTransaction } from '../../src/bridge/in-transaction.ts'
+import { toJob } from '../../src/bridge/to-job.ts'
 import { application } from '../../src/consumer/application.ts'
 import { permanent } from '../../src/errors/millrace-error.ts'
+import { job } from '../../src/jobs/job.ts'
+import type { Queryable } from '../../src/postgres/queryable.ts'
 import { jsonLogger } from '../../src/telemetry/json-logger.ts'
 import { setTrap } from './failpoints.ts'
-import { counted, type ReplayWorkerConfig } from './replay-records.ts'
+import { counted, STORE, type ReplayWorkerConfig } from './replay-records.ts'
 
 const config = JSON.parse(process.env['CHAOS_WORKER'] ?? '') as ReplayWorkerConfig
 setTrap(config.trap)
 
-const app = application('app', { batchRecords: 50, floodBrake: false }).on(
-  counted,
-  inTransaction(async ({ data }, { tx }) => {
-    if (!config.mended || data.n % 100 === 13) throw permanent('cannot be handled')
-    await tx.query('insert into done (n) values ($1)', [data.n])
-  }),
-)
+const store = async (n: number, tx: Queryable): Promise<void> => {
+  if (!config.mended || n % 100 === 13) throw permanent('cannot be handled')
+  await tx.query('insert into done (n) values ($1)', [n])
+}
+const storeLater = job('store', {
+  args: z.object({ n: z.int() }),
+  handle: ({ n }, { transaction }) => transaction((tx) => store(n, tx)),
+})
+const empty = application('app', { batchRecords: 50, floodBrake: false })
+const app =
+  config.subject === 'jobs'
+    ? empty.on(
+        counted,
+        toJob(storeLater, ({ data }) => data),
+      )
+    : empty.on(
+        counted,
+        inTransaction(({ data }, { tx }) => store(data.n, tx)),
+        { name: STORE },
+      )
 
 const millrace = await start({
   database: config.databaseUrl,
