@@ -41,6 +41,7 @@ import {
 } from './application.ts'
 import { effectServer, type EffectServer } from './effect-server.ts'
 import type { Trap } from './failpoints.ts'
+import type { OperatorConfig } from './operator-worker.ts'
 import { Producer } from './producer.ts'
 import type { WorkerConfig } from './worker.ts'
 
@@ -214,7 +215,7 @@ export class ChaosRun {
   /** Starts a worker process. */
   worker(told: Partial<WorkerConfig> & { readonly trap?: Trap } = {}): ChaosWorker {
     this.#workers += 1
-    const { url, database, log, outbox = false, root, workers } = this.#options
+    const { url, database, log, outbox = false, workers } = this.#options
     const name = told.name ?? `worker-${this.#workers}`
     const config: WorkerConfig = {
       ...UNTOUCHED,
@@ -228,17 +229,7 @@ export class ChaosRun {
       name,
       databaseUrl: named(url ?? database.url, name),
     }
-    const file =
-      root === undefined
-        ? new URL('./worker.ts', import.meta.url)
-        : join(root, 'test', 'chaos', 'worker.ts')
-    const process = spawnNode(this.#t, file, {
-      env: { CHAOS_WORKER: JSON.stringify(config), NODE_COMPILE_CACHE: compileCache() },
-    })
-    cleanup(this.#t, async () => {
-      process.kill('SIGKILL')
-      await process.exited
-    })
+    const process = this.#spawn('worker.ts', config)
     const logged = (message: string): number =>
       process.events.filter(
         ({ event, line }) => event === 'log' && (line as { message: string }).message === message,
@@ -256,6 +247,12 @@ export class ChaosRun {
         return at as number
       },
     })
+  }
+
+  /** Starts a process of an operator who works on dead letters by chance. */
+  operator(told: Omit<OperatorConfig, 'databaseUrl'>): Scenario {
+    const config: OperatorConfig = { ...told, databaseUrl: this.operatorUrl }
+    return this.#spawn('operator-worker.ts', config)
   }
 
   get pool(): pg.Pool {
@@ -295,10 +292,15 @@ export class ChaosRun {
       await eventually(
         async () => {
           const unread = await this.unread()
-          const { rows } = await this.pool.query<{ jobs: number; states: string | null }>(JOBS_SQL)
-          const { jobs = 0, states = null } = rows[0] ?? {}
-          left = `${unread} unread, ${jobs} jobs (${states})`
-          if (unread > 0 || jobs > 0 || this.#options.outbox !== true) return unread + jobs === 0
+          const { rows } = await this.pool.query<{
+            jobs: number
+            states: string | null
+            replays: number
+          }>(JOBS_SQL)
+          const { jobs = 0, states = null, replays = 0 } = rows[0] ?? {}
+          left = `${unread} unread, ${jobs} jobs (${states}), ${replays} replays`
+          const working = unread + jobs + replays
+          if (working > 0 || this.#options.outbox !== true) return working === 0
           // What is on its way to the log is unread as well; there is nothing when it is looked at last.
           const { outbox, outboxAgeMs } = await this.millrace.summary()
           left = `${outbox} in the outbox, the oldest for ${outboxAgeMs} ms`
@@ -399,6 +401,19 @@ export class ChaosRun {
     return dumps
   }
 
+  /** A process of the run's sources, ended with the test. */
+  #spawn(file: string, config: object): Scenario {
+    const root = this.#options.root ?? join(import.meta.dirname, '..', '..')
+    const process = spawnNode(this.#t, join(root, 'test', 'chaos', file), {
+      env: { CHAOS_WORKER: JSON.stringify(config), NODE_COMPILE_CACHE: compileCache() },
+    })
+    cleanup(this.#t, async () => {
+      process.kill('SIGKILL')
+      await process.exited
+    })
+    return process
+  }
+
   /** Looks again and again while the run goes on. */
   async #repeat(look: () => Promise<void>): Promise<void> {
     while (this.#sampling) {
@@ -447,7 +462,8 @@ const UNREAD_SQL = `select count(*)::int as unread from millrace.record r
   where not exists (select from millrace.position p where p.topic_id = r.topic_id and p.partition = r.partition
     and p.next_offset > r."offset")`
 
-const JOBS_SQL = `select coalesce(sum(n), 0)::int as jobs, string_agg(format('%s %s', n, state), ', ') as states
+const JOBS_SQL = `select coalesce(sum(n), 0)::int as jobs, string_agg(format('%s %s', n, state), ', ') as states,
+  (select count(*) from millrace.replay where state = 'running')::int as replays
   from (select state, count(*) as n from millrace.job group by state) s`
 
 /** `url` with the name by which the database's observers know this connection. */

@@ -16,6 +16,7 @@ import { testDatabase } from '../support/database.ts'
 import { eventually } from '../support/wait.ts'
 import { APPLICATION } from './application.ts'
 import { ChaosRun, type ChaosWorker } from './chaos-run.ts'
+import { deadLetterOperators } from './dead-letter-operators.ts'
 
 const ORDERS = 40
 
@@ -66,6 +67,35 @@ test('keeps every promise while operators seek, pause and resume under load, and
   await run.quiet(60_000)
   const dumps = await run.pass()
   assert.equal(dumps.moves.length, moved.back + moved.ahead)
+})
+
+test('keeps every promise while operators replay, edit, discard, pause and abort, and processes are killed', async (t) => {
+  const run = await deadLetterOperators(t)
+  const { replays, letterTransitions: letters, actionTransitions: actions } = await run.pass()
+  const seen = {
+    actions: [...new Set(actions.map(({ action }) => action))].sort(),
+    passed: replays.some(({ dryRun, counts }) => !dryRun && counts.passed > 0),
+    failed: replays.some(({ dryRun, counts }) => !dryRun && counts.failed > 0),
+    parked: letters.some(({ to }) => to === 'parked'),
+    jobsOpenedAgain: letters.some(({ from, to }) => from === 'replayed' && to === 'open'),
+    editsReplayed: letters.some(({ to, revision }) => to === 'replayed' && revision > 0),
+  }
+  assert.deepEqual(seen, {
+    actions: [
+      'dlq.discard',
+      'dlq.dry-run',
+      'dlq.edit',
+      'dlq.replay',
+      'replays.abort',
+      'replays.pause',
+      'replays.resume',
+    ],
+    passed: true,
+    failed: true,
+    parked: true,
+    jobsOpenedAgain: true,
+    editsReplayed: true,
+  })
 })
 
 /** Moves one partition somewhere near to where it is. */

@@ -7,6 +7,7 @@ import test, { type TestContext } from 'node:test'
 import { describeVerdict, type Invariant } from '../support/checker/verdict.ts'
 import { RECORD } from './application.ts'
 import type { ChaosRun } from './chaos-run.ts'
+import { deadLetterOperators } from './dead-letter-operators.ts'
 import {
   fencedConsumer,
   killed,
@@ -26,6 +27,7 @@ interface PlantedBug {
 const folder = join(import.meta.dirname, 'planted')
 
 const BUGS: readonly PlantedBug[] = [
+  { patch: 'audit-after-commit.patch', breaks: 'I10', scenario: deadLetterOperators },
   {
     patch: 'position-before-effects.patch',
     breaks: 'I1',

@@ -1,5 +1,6 @@
 import { checkAcknowledged } from './acknowledged.ts'
 import { checkAttempts } from './attempts.ts'
+import { checkAudited } from './audited.ts'
 import { checkDeadLetters } from './dead-letters.ts'
 import type { Dumps } from './dumps.ts'
 import { checkEchoed } from './echoed.ts'
@@ -10,6 +11,7 @@ import { checkNothingLost } from './nothing-lost.ts'
 import { checkOneJob } from './one-job.ts'
 import { checkOrder } from './order.ts'
 import { checkPositions } from './positions.ts'
+import { checkReplays } from './replays.ts'
 import { checkStaleHand } from './stale-hand.ts'
 import type { Verdict } from './verdict.ts'
 
@@ -26,6 +28,8 @@ const CHECKS = [
   checkLiveness,
   checkAcknowledged,
   checkEchoed,
+  checkAudited,
+  checkReplays,
 ]
 
 /**

@@ -5,7 +5,8 @@ import { collect, type Violation } from './verdict.ts'
 /**
  * I8: there is one dead letter for each record and handler that must fail, in each generation in which it was read, and
  * for each discarded job; none besides; and its key and value are the producer's, byte for byte. That of a job that was
- * discarded while the log could not be read has neither.
+ * discarded while the log could not be read has neither. Each is open, parked, replayed or discarded; that of a discarded job
+ * is not replayed.
  */
 export function checkDeadLetters(
   history: readonly HistoryEntry[],
@@ -32,8 +33,11 @@ export function checkDeadLetters(
       }
     }
   }
+  const replayed = new Set(
+    dumps.deadLetters.flatMap(({ jobId, state }) => (state === 'replayed' ? [jobId] : [])),
+  )
   for (const { id, state } of dumps.jobs) {
-    if (state === 'discarded') expected.add(`job ${id}`)
+    if (state === 'discarded' || replayed.has(id)) expected.add(`job ${id}`)
   }
   for (const subject of expected) {
     note(letters.has(subject), () => `${subject} failed for good and has no dead letter`)
@@ -45,6 +49,15 @@ export function checkDeadLetters(
     )
   }
 
+  const states = new Map(dumps.jobs.map(({ id, state }) => [id, state]))
+  for (const { id, state, jobId } of dumps.deadLetters) {
+    note(STATES.has(state), () => `dead letter ${id} is ${state}`)
+    if (jobId === null) continue
+    note(
+      state !== 'replayed' || states.get(jobId) !== 'discarded',
+      () => `dead letter ${id} is replayed, and its job ${jobId} is discarded`,
+    )
+  }
   for (const letter of dumps.deadLetters) {
     if (letter.offset === null) continue
     if (outages && letter.jobId !== null && letter.sha256 === null && letter.key === null) continue
@@ -64,6 +77,8 @@ export function checkDeadLetters(
   }
   return found
 }
+
+const STATES: ReadonlySet<string> = new Set(['open', 'parked', 'replayed', 'discarded'])
 
 function subjectOf(letter: DeadLetterDump): string {
   return letter.jobId === null

@@ -1,3 +1,5 @@
+import type { OperatedDumps } from './operated-dumps.ts'
+
 /** A record as plain SQL finds it. */
 export interface RecordDump {
   readonly topicId: string
@@ -140,6 +142,8 @@ export interface DeadLetterDump {
 /** A change of a job's row that the shadow table saw committed. `executing` → gone from the hot table is `left`. */
 export interface JobTransition {
   readonly seq: bigint
+  /** The transaction that did it. */
+  readonly xid: string
   /** `application_name` of the connection: which worker did it. */
   readonly actor: string
   readonly table: 'job' | 'history'
@@ -167,6 +171,8 @@ export interface JobTransition {
 /** A change of a position's row that the shadow table saw committed. */
 export interface PositionTransition {
   readonly seq: bigint
+  /** The transaction that did it. */
+  readonly xid: string
   readonly actor: string
   readonly application: string
   readonly topicId: string
@@ -178,7 +184,7 @@ export interface PositionTransition {
 }
 
 /** All that is looked at when a run has ended. */
-export interface Dumps {
+export interface Dumps extends OperatedDumps {
   readonly records: readonly RecordDump[]
   readonly positions: readonly PositionDump[]
   readonly batches: readonly BatchDump[]

@@ -4,7 +4,7 @@ import { collect, type Violation } from './verdict.ts'
 
 /**
  * I13: within the time stated, everything came to rest, and stays so: no lag, no backlog, no partition that is stopped, no
- * executing job without a live process.
+ * executing job without a live process, no replay that is still worked on.
  */
 export function checkLiveness(
   history: readonly HistoryEntry[],
@@ -31,6 +31,9 @@ export function checkLiveness(
         `${laneOf(position)}: ${unread.length} records from ${unread[0]?.offset} on are not read`,
     )
     note(position.halted === null, () => `${laneOf(position)} is stopped: ${position.halted}`)
+  }
+  for (const { id, state } of dumps.replays) {
+    note(state !== 'running', () => `replay ${id} is still running`)
   }
   for (const job of dumps.jobs) {
     note(job.finished, () => `job ${job.id} is still ${job.state}`)

@@ -1,5 +1,6 @@
 import type { Queryable } from '../../../src/postgres/queryable.ts'
 import type { Dumps, OriginDump } from './dumps.ts'
+import { readOperated } from './operated-dumps.ts'
 
 interface StoredOrigin {
   readonly application: string
@@ -94,6 +95,7 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
       deadLettered: row.dead_lettered,
     })),
     ...(await readJobs(rows)),
+    ...(await readOperated(db)),
     effects: (
       await rows<{
         seq: string
@@ -163,6 +165,7 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
     positionTransitions: (
       await rows<{
         seq: string
+        xid: string
         actor: string
         application: string
         topic_id: string
@@ -172,11 +175,12 @@ export async function readDumps(db: Queryable): Promise<Dumps> {
         next_offset: string
         generation: number
       }>(
-        `select seq::text, actor, application, topic_id, partition, owner, epoch::text, next_offset::text, generation
+        `select seq::text, xid, actor, application, topic_id, partition, owner, epoch::text, next_offset::text, generation
          from observer.position_change order by position_change.seq`,
       )
     ).map((row) => ({
       seq: BigInt(row.seq),
+      xid: row.xid,
       actor: row.actor,
       application: row.application,
       topicId: row.topic_id,
@@ -244,6 +248,7 @@ async function readJobs(rows: Rows): Promise<Pick<Dumps, 'jobs' | 'attempts' | '
   )
   const changes = await rows<{
     seq: string
+    xid: string
     actor: string
     in_table: 'job' | 'history'
     op: 'insert' | 'update' | 'delete'
@@ -283,6 +288,7 @@ async function readJobs(rows: Rows): Promise<Pick<Dumps, 'jobs' | 'attempts' | '
     })),
     jobTransitions: changes.map((row) => ({
       seq: BigInt(row.seq),
+      xid: row.xid,
       actor: row.actor,
       table: row.in_table,
       op: row.op,

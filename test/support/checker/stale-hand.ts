@@ -8,14 +8,23 @@ type Note = (holds: boolean, witness: () => string) => void
  * I7: epochs and generations never go down, and only the owner of an epoch moves the position in it, or an operator, who
  * takes the owner off and raises both. A job is claimed from `available`
  * under a token of its own; what is executing is changed by its claimer, or by anybody once its process has lapsed; what
- * is over stays as it is.
+ * is over stays as it is, unless the same transaction says that an operator or a replay gave it back.
  */
 export function checkStaleHand(_: readonly HistoryEntry[], dumps: Dumps): readonly Violation[] {
   const { found, note } = collect('I7')
   const positions = dumps.positionTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))
   for (const [lane, changes] of Map.groupBy(positions, partitionOf)) checkLane(lane, changes, note)
   const jobs = dumps.jobTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))
-  for (const [id, changes] of Map.groupBy(jobs, (change) => change.id)) checkJob(id, changes, note)
+  const givenBack = new Set([
+    ...dumps.actionTransitions.flatMap(({ action, xid }) => (action === 'jobs.retry' ? [xid] : [])),
+    ...dumps.letterTransitions.flatMap(({ to, xid, jobId }) =>
+      to === 'replayed' ? [`${xid} ${jobId}`] : [],
+    ),
+  ])
+  const isGivenBack = ({ xid, id }: JobTransition): boolean =>
+    givenBack.has(xid) || givenBack.has(`${xid} ${id}`)
+  for (const [id, changes] of Map.groupBy(jobs, (change) => change.id))
+    checkJob(id, changes, isGivenBack, note)
   return found
 }
 
@@ -63,12 +72,21 @@ function checkLane(lane: string, changes: readonly PositionTransition[], note: N
   }
 }
 
-function checkJob(id: string, changes: readonly JobTransition[], note: Note): void {
+function checkJob(
+  id: string,
+  changes: readonly JobTransition[],
+  isGivenBack: (change: JobTransition) => boolean,
+  note: Note,
+): void {
   let claimer: string | undefined
   let over: JobTransition | undefined
   const tokens = new Set<string>()
   for (const now of changes) {
     const what = `job ${id}, attempt ${now.attempt}: ${now.actor}`
+    if (isGivenBack(now) && (over !== undefined || now.op === 'insert')) {
+      over = undefined
+      continue
+    }
     note(
       over === undefined || (now.table === 'job' && now.op === 'delete'),
       () => `${what} changed it (${showChange(now)}) after it was ${over?.to}`,

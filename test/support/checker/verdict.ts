@@ -9,8 +9,10 @@ export const INVARIANTS = {
   I7: 'nobody changes what belongs to somebody else, or what is over',
   I8: 'the dead letters balance, byte for byte',
   I9: 'attempts are bounded, and wait as long as was promised',
+  I10: 'what operators do is in the audit, once, by the transaction that did it',
   I13: 'it comes to rest after the last fault',
   I14: 'what was acknowledged to a producer is in the log, once',
+  I16: 'a replay is the sum of its outcomes, one for each dead letter, and changes nothing that is over',
 } as const
 
 /** One of {@link INVARIANTS}. */

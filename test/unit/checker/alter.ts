@@ -56,3 +56,13 @@ export function letter(handler: string): World['dumps']['deadLetters'][number] {
     state: 'open',
   }
 }
+
+/** A row of the audit about one thing. */
+export function noted(
+  xid: string,
+  action: string,
+  subject: string | null = null,
+  count = 1,
+): World['dumps']['actionTransitions'][number] {
+  return { xid, op: 'insert', id: 1n, operator: 'ana@test', action, count, subject }
+}

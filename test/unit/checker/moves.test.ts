@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { HistoryEntry } from '../../support/checker/history.ts'
-import { broken, replace } from './alter.ts'
+import { broken, noted, replace } from './alter.ts'
 import { job, lifeOf, move, origin, TOPIC, type World } from './world.ts'
 
 /** After the three records were read, an operator moved the position back to offset 1. */
@@ -19,6 +19,7 @@ function readAgain({ history, dumps }: World): void {
     deadLettered: 0,
   })
   replace(dumps.positions, () => true, { generation: 1, epoch: 3n })
+  dumps.actionTransitions.push(noted('move-5', 'consumers.seek'))
   dumps.positionTransitions.push(
     move(5, 1n, { actor: 'operator', owner: null, epoch: 2n, generation: 1 }),
     move(6, 1n, { epoch: 3n, generation: 1 }),
@@ -86,6 +87,7 @@ function skipOne({ history, dumps }: World): void {
   replace(dumps.batches, ({ first }) => first === 0n, { next: 1n, records: 1, done: 1, jobs: 1 })
   replace(dumps.batches, ({ first }) => first === 2n, { generation: 1 })
   replace(dumps.positions, () => true, { generation: 1, epoch: 3n })
+  dumps.actionTransitions.push(noted('move-4', 'consumers.seek'))
   dumps.positionTransitions.splice(
     2,
     2,

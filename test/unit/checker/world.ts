@@ -63,6 +63,7 @@ export function change(
 ): JobTransition {
   return {
     seq: BigInt(seq),
+    xid: `${offset}-${seq}`,
     actor: 'w1',
     table: 'job',
     id: `job-${offset}`,
@@ -120,7 +121,16 @@ export function move(
   next: bigint,
   is: Partial<PositionTransition> = {},
 ): PositionTransition {
-  return { seq: BigInt(seq), actor: 'w1', ...LANE, owner: 'p1', epoch: 1n, next, ...is }
+  return {
+    seq: BigInt(seq),
+    xid: `move-${seq}`,
+    actor: 'w1',
+    ...LANE,
+    owner: 'p1',
+    epoch: 1n,
+    next,
+    ...is,
+  }
 }
 
 /** A run in which a worker is killed and everything is right: three records, read in two batches. */
@@ -239,6 +249,11 @@ export function world(): World {
         move(4, 3n),
       ],
       moves: [],
+      replays: [],
+      letterTransitions: [],
+      replayTransitions: [],
+      outcomeTransitions: [],
+      actionTransitions: [],
     },
   }
 }
