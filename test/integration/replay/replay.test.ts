@@ -153,28 +153,6 @@ describe('a replay', () => {
     assert.match(String(share.note), /% of \d+ failed/)
   })
 
-  it('handles each dead letter for one of two operators who order the same', async (t) => {
-    const { deploy, done, operator, pool } = await bed(t, 400, () => true)
-    deploy.bad = () => false
-    const order = { selection: { application: 'app' } }
-    const both = await Promise.all([orderReplay(operator, order), orderReplay(operator, order)])
-    const ended = await Promise.all(
-      both.map(({ id }) =>
-        eventually(async () => {
-          const now = await getReplay(operator.pool, id)
-          return now.state === 'finished' && now
-        }),
-      ),
-    )
-    assert.equal((await done()).length, 400)
-    assert.equal(
-      ended.reduce((sum, one) => sum + (one === false ? 0n : one.passed), 0n),
-      400n,
-    )
-    const { rows } = await pool.query('select action from millrace.operator_action')
-    assert.equal(rows.length, 2)
-  })
-
   it('commits nothing once it is paused, and nothing ever once it is aborted', async (t) => {
     const { deploy, done, operator, replay } = await bed(t, 200, () => true)
     deploy.bad = () => false

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type pg from 'pg'
+import { discardDeadLetters, editDeadLetter, seenSoFar } from '../../../src/dead-letter/order.ts'
+import { getDeadLetter } from '../../../src/dead-letter/queries.ts'
+import { changeReplay, getReplay, orderReplay } from '../../../src/replay/order.ts'
+import type { Replay } from '../../../src/replay/replay.ts'
+import { holdAt } from '../../support/held.ts'
+import { settled } from '../../support/millrace.ts'
+import { bed, counted, counts, type Bed } from '../../support/replay.ts'
+import { eventually } from '../../support/wait.ts'
+
+const ended = ({ operator }: Bed, id: bigint): Promise<Replay> =>
+  eventually(async () => {
+    const now = await getReplay(operator.pool, id)
+    return now.state === 'finished' ? now : undefined
+  }) as Promise<Replay>
+
+/** How many outcomes a replay has of dead letters from this number on. */
+async function outcomesFrom(pool: pg.Pool, replay: bigint, from: bigint): Promise<number> {
+  const { rows } = await pool.query<{ n: number }>(
+    `select count(*)::int as n from millrace.replay_outcome where replay_id = $1 and dead_letter_id >= $2`,
+    [replay, from],
+  )
+  return rows[0]?.n ?? -1
+}
+
+describe('the end of a replay', () => {
+  it('is where it was ordered: what fails while it is under way is left to the next one', async (t) => {
+    const all = await bed(t, 60, () => true)
+    const { deploy, replay, millrace, open, operator, pool } = all
+    deploy.bad = (n) => n === 3 || n >= 1_000
+    const seen = await replay({ rate: 200, canary: 20 })
+    assert.equal(seen.state, 'paused')
+    await millrace.publishMany(
+      counted,
+      Array.from({ length: 25 }, (_, n) => ({ n: 1_000 + n })),
+    )
+    await settled(millrace)
+    assert.equal(await open(), 60 - Number(seen.passed) + 25)
+    await changeReplay(operator, seen.id, 'resume')
+    const { total, passed, failed, skipped, end } = await ended(all, seen.id)
+    assert.deepEqual([total, passed, failed, skipped], [60n, 59n, 1n, 0n])
+    assert.equal(await open(), 26)
+    assert.equal(await outcomesFrom(pool, seen.id, end), 0)
+    const { rows } = await pool.query(
+      'select count(*)::int as n, max(replays) as replays from millrace.dead_letter where id >= $1',
+      [end],
+    )
+    assert.deepEqual(rows, [{ n: 25, replays: 0 }])
+    assert.equal((await replay()).total, 26n)
+  })
+})
+
+describe('the rate of a replay', () => {
+  it('is never exceeded, but for the chunk it begins with', async (t) => {
+    const { deploy, replay, pool } = await bed(t, 60, () => true)
+    deploy.bad = () => false
+    const rate = 40
+    const { id, passed } = await replay({ rate })
+    assert.equal(passed, 60n)
+    const { rows } = await pool.query<{ sofar: number; ms: number }>(
+      `select (count(*) over (order by o.at))::int as sofar,
+         (extract(epoch from o.at - r.started_at) * 1000)::float as ms
+       from millrace.replay_outcome o join millrace.replay r on r.id = o.replay_id where r.id = $1`,
+      [id],
+    )
+    assert.equal(rows.length, 60)
+    for (const { sofar, ms } of rows) {
+      // Two clocks, of which one may be set: a twentieth is theirs.
+      const most = rate / 4 + ((rate * ms) / 1_000) * 1.05
+      assert.ok(sofar <= most, `${sofar} after ${ms} ms, at most ${most} were allowed`)
+    }
+  })
+})
+
+describe('a dead letter that changes under a replay', () => {
+  it('is skipped when it was edited or discarded after it was read, and the edit is what the next replay hands over', async (t) => {
+    const all = await bed(t, 4, () => true)
+    const { deploy, operator, done, pool, replay } = all
+    deploy.bad = () => false
+    const held = holdAt(t, 'replay:read')
+    const { id } = await orderReplay(operator, { selection: { application: 'app' } })
+    await held.reached
+    const { rows } = await pool.query<{ id: string; n: number }>(
+      `select id::text, (convert_from(value, 'UTF8')::json ->> 'n')::int as n from millrace.dead_letter order by id`,
+    )
+    const [edited, discarded, ...others] = rows
+    await editDeadLetter(operator, BigInt(edited?.id ?? 0), { value: Buffer.from('{"n":100}') })
+    const ids = [BigInt(discarded?.id ?? 0)]
+    const order = { reason: 'tests', seen: await seenSoFar(pool) }
+    assert.equal(await discardDeadLetters(operator, { application: 'app', ids }, order), 1)
+    held.release()
+    assert.deepEqual(counts(await ended(all, id)), {
+      state: 'finished',
+      passed: 2,
+      failed: 0,
+      skipped: 2,
+      parked: 0,
+    })
+    const rest = others.map(({ n }) => n)
+    assert.deepEqual(await done(), rest)
+    const states = await Promise.all(
+      [edited, discarded].map((one) => getDeadLetter(pool, BigInt(one?.id ?? 0))),
+    )
+    assert.deepEqual(
+      states.map(({ state, revision, replays }) => [state, revision, replays]),
+      [
+        ['open', 1, 0],
+        ['discarded', 0, 0],
+      ],
+    )
+    assert.equal((await replay()).passed, 1n)
+    assert.deepEqual(await done(), [...rest, 100])
+  })
+
+  it('is handled for one of two operators whose replays have both read it, and skipped for the other', async (t) => {
+    const all = await bed(t, 40, () => true)
+    const { deploy, done, operator, pool } = all
+    deploy.bad = () => false
+    const held = holdAt(t, 'replay:read', 2)
+    const order = { selection: { application: 'app' } }
+    const both = await Promise.all([orderReplay(operator, order), orderReplay(operator, order)])
+    await held.reached
+    held.release()
+    const seen = await Promise.all(both.map(({ id }) => ended(all, id)))
+    assert.equal((await done()).length, 40)
+    assert.deepEqual(
+      seen.map(({ passed }) => Number(passed)).sort((a, b) => a - b),
+      [0, 40],
+    )
+    assert.deepEqual(
+      seen.map(({ skipped }) => Number(skipped)).sort((a, b) => a - b),
+      [0, 40],
+    )
+    const { rows } = await pool.query('select action from millrace.operator_action')
+    assert.equal(rows.length, 2)
+  })
+})
