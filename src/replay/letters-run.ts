@@ -111,11 +111,12 @@ export class LettersRun extends ReplayWork {
 
   /** No more of them at once than may still fail; and behind a canary, somebody is to look at how they went. */
   async #allJobs(letters: readonly LetterToReplay[]): Promise<void> {
-    const { canary, stopAfter } = this.replay
+    const { canary } = this.replay
     const triedBefore = this.tried
     for (let at = 0; at < letters.length; ) {
-      const most = stopAfter === null ? letters.length : stopAfter - Number(this.replay.failed)
-      const some = letters.slice(at, at + Math.max(1, most))
+      const left = letters.slice(at)
+      // Which of them are gone shows only when they are given back.
+      const some = left.slice(0, this.untilLimit(left.map(() => 'failed')))
       await this.#jobs(some)
       at += some.length
     }

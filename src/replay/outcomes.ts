@@ -124,6 +124,30 @@ export function limitReached(
   return undefined
 }
 
+/** What is expected of a dead letter or a past record before it is tried; `'neither'`: it is not tried. */
+export type Expected = 'passed' | 'failed' | 'neither'
+
+/**
+ * How many of these may be tried together: up to the one by which a limit of failures is reached, if they become what is
+ * expected of them; all of them, if none is.
+ * @param now what passed and failed so far.
+ */
+export function untilLimit(
+  { stopAfter, stopShare }: Pick<Replay, 'stopAfter' | 'stopShare'>,
+  now: { readonly passed: number; readonly failed: number },
+  expected: readonly Expected[],
+): number {
+  if (stopAfter === null && stopShare === null) return expected.length
+  const counted = { ...now }
+  for (const [index, one] of expected.entries()) {
+    if (one === 'neither') continue
+    counted[one] += 1
+    const limit = limitReached({ canary: null, stopAfter, stopShare }, counted, 0)
+    if (limit !== undefined) return index + 1
+  }
+  return expected.length
+}
+
 function percent(share: number): string {
   return `${Math.round(share * 1_000) / 10} %`
 }

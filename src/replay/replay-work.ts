@@ -11,7 +11,13 @@ import { writeDeadLetters, type NewDeadLetter } from '../dead-letter/dead-letter
 import type { Queryable } from '../postgres/queryable.ts'
 import { rolledBack } from '../postgres/rolled-back.ts'
 import { transaction, type Transaction } from '../postgres/transaction.ts'
-import { passFence, type ChunkCounts } from './outcomes.ts'
+import {
+  LEAST_FOR_SHARE,
+  passFence,
+  untilLimit,
+  type ChunkCounts,
+  type Expected,
+} from './outcomes.ts'
 import type { Replay } from './replay.ts'
 
 /**
@@ -54,7 +60,7 @@ export abstract class ReplayWork {
   /** Aborted as well when a limit of the replay has ended it in the middle of a chunk. */
   protected readonly signal: AbortSignal
   readonly #ended = new AbortController()
-  /** Its limits, and how many have failed, are as they are now. */
+  /** Its limits, and how many have passed and failed, are as they are now. */
   protected replay: Replay
   /** How many have passed or failed, in all. */
   protected tried: number
@@ -186,7 +192,12 @@ export abstract class ReplayWork {
     )
     await failpoint('replay:after-commit')
     this.tried += counts.passed + counts.failed
-    this.replay = { ...this.replay, failed: this.replay.failed + BigInt(counts.failed) }
+    const { passed, failed } = this.replay
+    this.replay = {
+      ...this.replay,
+      passed: passed + BigInt(counts.passed),
+      failed: failed + BigInt(counts.failed),
+    }
     if (!goesOn) {
       this.#ended.abort(new StopReason('the replay has reached a limit of its own'))
       throw abortReason(this.#ended.signal)
@@ -202,7 +213,7 @@ export abstract class ReplayWork {
 
   #limits(): ChunkLimits {
     const { bound } = this.options
-    const { rate, canary } = this.replay
+    const { rate, canary, stopShare } = this.replay
     const { batchRecords: records, batchBytes: bytes } = bound?.options ?? {
       batchRecords: CHUNK.records,
       batchBytes: CHUNK.bytes,
@@ -210,6 +221,9 @@ export abstract class ReplayWork {
     const bounds = [records]
     if (rate !== null) bounds.push(Math.max(1, Math.ceil(rate / CHUNKS_PER_SECOND)))
     if (canary !== null && this.tried < canary) bounds.push(canary - this.tried)
+    // Nothing is prepared in vain that the share may turn out to forbid.
+    if (stopShare !== null && this.tried < LEAST_FOR_SHARE)
+      bounds.push(LEAST_FOR_SHARE - this.tried)
     return { records: Math.min(...bounds), bytes }
   }
 
@@ -220,16 +234,20 @@ export abstract class ReplayWork {
     if (waitMs > 0) await this.options.environment.core.clock.sleep(waitMs, { signal: this.signal })
   }
 
+  /** How many of these may be tried together: no more than may still fail. */
+  protected untilLimit(expected: readonly Expected[]): number {
+    const { passed, failed } = this.replay
+    return untilLimit(this.replay, { passed: Number(passed), failed: Number(failed) }, expected)
+  }
+
   /** No more of them than may still fail: what is known to fail before anything is applied is counted. */
   #withinLimit(items: readonly Item[]): readonly Item[] {
-    const { stopAfter } = this.replay
-    if (stopAfter === null) return items
-    let left = stopAfter - Number(this.replay.failed)
-    for (const [index, { rejected, steps }] of items.entries()) {
+    const expected = items.map(({ filtered, rejected, steps }): Expected => {
+      if (filtered !== undefined) return 'neither'
       const fails = rejected !== undefined || steps.some(({ failure }) => failure !== undefined)
-      if (fails && (left -= 1) <= 0) return items.slice(0, index + 1)
-    }
-    return items
+      return fails ? 'failed' : 'passed'
+    })
+    return items.slice(0, this.untilLimit(expected))
   }
 
   /** Applies for real, rolls back, and gives what failed. */

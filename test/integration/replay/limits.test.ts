@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type pg from 'pg'
+import { z } from 'zod'
+import { toJob } from '../../../src/bridge/to-job.ts'
+import { application } from '../../../src/consumer/application.ts'
 import { discardDeadLetters, editDeadLetter, seenSoFar } from '../../../src/dead-letter/order.ts'
 import { getDeadLetter } from '../../../src/dead-letter/queries.ts'
+import { permanent } from '../../../src/errors/millrace-error.ts'
+import { job } from '../../../src/jobs/job.ts'
 import { changeReplay, getReplay, orderReplay } from '../../../src/replay/order.ts'
 import type { Replay } from '../../../src/replay/replay.ts'
 import { holdAt } from '../../support/held.ts'
@@ -71,6 +76,47 @@ describe('the rate of a replay', () => {
       const most = rate / 4 + ((rate * ms) / 1_000) * 1.05
       assert.ok(sofar <= most, `${sofar} after ${ms} ms, at most ${most} were allowed`)
     }
+  })
+})
+
+describe('a share of failures', () => {
+  it('ends a replay with the failure by which it is reached, and not one later', async (t) => {
+    const { deploy, replay, done, open } = await bed(t, 200, () => true)
+    const all = await replay({ stopShare: 0.5 })
+    assert.deepEqual([all.state, all.passed, all.failed], ['stopped', 0n, 20n])
+    // Those twenty fail again, and others after them: one of two of all that are tried.
+    deploy.bad = (n) => n % 2 === 0
+    const half = await replay({ stopShare: 0.4 })
+    assert.equal(half.state, 'stopped')
+    const tried = Number(half.passed + half.failed)
+    assert.ok(Number(half.failed) / tried >= 0.4, `${half.failed} of ${tried}`)
+    assert.ok(tried === 20 || (Number(half.failed) - 1) / (tried - 1) < 0.4, `${half.failed}`)
+    assert.equal((await done()).length, Number(half.passed))
+    assert.equal(await open(), 200 - Number(half.passed))
+  })
+
+  it('is judged of jobs as soon as it can be', async (t) => {
+    const note = job('note', {
+      args: z.object({ n: z.int() }),
+      handle: () => {
+        throw permanent('no')
+      },
+    })
+    const { replay, pool, open } = await bed(
+      t,
+      60,
+      () => false,
+      () =>
+        application('app', { floodBrake: false }).on(
+          counted,
+          toJob(note, ({ data }) => data),
+        ),
+    )
+    assert.equal(await open(), 60)
+    // Nobody can give back what is not there any more.
+    await pool.query('delete from millrace.job_history')
+    const seen = await replay({ stopShare: 0.5 })
+    assert.deepEqual([seen.state, seen.passed, seen.failed], ['stopped', 0n, 20n])
   })
 })
 
