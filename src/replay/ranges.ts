@@ -61,6 +61,14 @@ export async function rangeIsAt(
   return rows.length > 0
 }
 
+/** Adds to what a replay says about itself, in the transaction that makes it true. */
+export async function addToNote(db: Queryable, replayId: bigint, text: string): Promise<void> {
+  await db.query(
+    `/* millrace:replay-note */ update millrace.replay set note = left(concat_ws('; ', note, $2::text), 1000) where id = $1`,
+    [replayId, text],
+  )
+}
+
 /** Why a past record did not pass. */
 export interface RecordFailure {
   readonly fingerprint: string

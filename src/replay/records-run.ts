@@ -8,7 +8,7 @@ import { fingerprintOf } from '../dead-letter/fingerprint.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { ChunkCounts } from './outcomes.ts'
-import { nextRange, noteFailures, rangeIsAt, type ReplayRange } from './ranges.ts'
+import { addToNote, nextRange, noteFailures, rangeIsAt, type ReplayRange } from './ranges.ts'
 import type { PastRecords } from './replay.ts'
 import { ReplayWork, type ChunkLimits } from './replay-work.ts'
 
@@ -50,7 +50,9 @@ export class RecordsRun extends ReplayWork {
     }
     if (read.outOfRange !== undefined) {
       // What was purged meanwhile cannot be handled again; it was not there when its turn came.
-      await this.#move(range, read.outOfRange === 'before-start' ? read.logStart : range.end)
+      const isPurged = read.outOfRange === 'before-start'
+      const why = isPurged ? 'were purged before their turn came' : 'are not in the log any more'
+      await this.#move(range, isPurged ? read.logStart : range.end, why)
       return 1
     }
     const wanted = read.records.filter((record) => record.offset < range.end)
@@ -125,14 +127,23 @@ export class RecordsRun extends ReplayWork {
     })
   }
 
-  /** Past holes, and what is not there any more. */
-  async #move(range: ReplayRange, to: bigint): Promise<void> {
-    const nothing: ChunkCounts = { passed: 0, failed: 0, skipped: 0, parked: 0 }
+  /**
+   * Past holes, and past what is not there any more.
+   * @param gone why what is passed over is not handled: then it is counted, and said. Default: there was nothing.
+   */
+  async #move(range: ReplayRange, to: bigint, gone?: string): Promise<void> {
     const end = to > range.end ? range.end : to
+    const skipped = gone === undefined ? 0 : Number(end - range.next)
+    const counts: ChunkCounts = { passed: 0, failed: 0, skipped, parked: 0 }
     await this.transact(
       async (tx) => {
         await range.move(tx, range.next, end)
-        return { counts: nothing }
+        if (gone !== undefined) {
+          const { replayId, partition, next } = range
+          const which = `${skipped} past records of partition ${partition}, from offset ${next} on`
+          await addToNote(tx, replayId, `${which}, ${gone}`)
+        }
+        return { counts }
       },
       (db) => rangeIsAt(db, range, end),
     )

@@ -54,7 +54,10 @@ export interface Replay extends ReplayPace {
   /** Handled; in a dry run: would be. A job passed when it was given back to its queue. */
   readonly passed: bigint
   readonly failed: bigint
-  /** Not open any more when their turn came; in a dry run also jobs, which cannot be tried without being executed. */
+  /**
+   * Not open any more when their turn came; in a dry run also jobs, which cannot be tried without being executed. Of past
+   * records: nothing for the handler, or not in the log any more.
+   */
   readonly skipped: bigint
   /** Of those that failed, how many are parked now. */
   readonly parked: bigint

@@ -13,12 +13,13 @@ import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import type { ReceivedEvent } from '../../../src/events/received-event.ts'
 import { kafka } from '../../../src/kafka/kafka.ts'
-import { getReplay } from '../../../src/replay/order.ts'
+import { changeReplay, getReplay } from '../../../src/replay/order.ts'
 import { replayFailures } from '../../../src/replay/queries.ts'
 import { orderRecordsReplay, type RecordsReplayOrder } from '../../../src/replay/records-order.ts'
 import type { Replay } from '../../../src/replay/replay.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
+import { holdAt } from '../../support/held.ts'
 import { sharedKafka } from '../../support/kafka.ts'
 import { running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
@@ -27,6 +28,7 @@ interface Bed {
   readonly pool: pg.Pool
   readonly millrace: Millrace
   readonly operator: Operator
+  readonly scope: { readonly application: string; readonly topic: string }
   readonly replay: (order?: Partial<RecordsReplayOrder>) => Promise<Replay>
   readonly done: (handler: string) => Promise<number[]>
 }
@@ -83,6 +85,7 @@ async function bed(t: TestContext, log?: StartOptions['log']): Promise<Bed> {
     pool,
     millrace,
     operator,
+    scope: { application: 'app', topic },
     replay: async (order = {}) => {
       const { id } = await orderRecordsReplay(operator, {
         application: 'app',
@@ -167,6 +170,29 @@ it('what fails of past records becomes dead letters, and limits hold', async (t)
   )
   assert.equal((await it.done('first')).length, Number(seen.passed))
   assert.equal((await it.millrace.summary()).deadLetters, letters.length)
+})
+
+it('past records that are purged while their replay is paused are counted as skipped, and it says so', async (t) => {
+  const it = await bed(t)
+  const held = holdAt(t, 'replay:read')
+  const { id } = await orderRecordsReplay(it.operator, { ...it.scope, handler: 'second' })
+  await held.reached
+  await changeReplay(it.operator, id, 'pause')
+  held.release()
+  const log = await it.operator.log()
+  const topic = await log.topic(it.scope.topic)
+  await log.purge(topic?.id as string, 1, 30n)
+  await changeReplay(it.operator, id, 'resume')
+  const seen = await eventually(async () => {
+    const now = await getReplay(it.operator.pool, id)
+    return now.state === 'finished' ? now : undefined
+  })
+  assert.deepEqual([seen?.total, seen?.passed, seen?.skipped], [300n, 270n, 30n])
+  assert.equal(
+    seen?.note,
+    '30 past records of partition 1, from offset 0 on, were purged before their turn came',
+  )
+  assert.equal((await it.done('second')).length, 270)
 })
 
 it('a replay of past records for a handler that nobody has says so', async (t) => {
