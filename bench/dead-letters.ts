@@ -5,9 +5,9 @@ import type { BenchOptions, BenchRow } from './rows.ts'
 
 /**
  * How fast records that a deploy cannot read become dead letters, and how fast the fixed deploy replays them, its process
- * being killed in the middle; both beside how fast the fixed code handles the same records when nothing goes wrong. Each
- * figure is from the start of a process; six partitions of the table log, one process, durable defaults; the median of the
- * rounds.
+ * being killed in the middle; both beside how fast the fixed code handles the same records when nothing goes wrong. All that
+ * came of it is judged. Each figure is from the start of a process; six partitions of the table log, one process, durable
+ * defaults; the median of the rounds.
  */
 export async function benchDeadLetters(options: BenchOptions): Promise<BenchRow[]> {
   await using server = await embeddedPostgres({

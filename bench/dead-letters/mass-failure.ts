@@ -6,38 +6,39 @@ import { connectOperator, type Operator } from '../../src/app/operator.ts'
 import { start } from '../../src/app/start.ts'
 import { getReplay, orderReplay } from '../../src/replay/order.ts'
 import type { Replay } from '../../src/replay/replay.ts'
+import {
+  judgeBrake,
+  judgeBytes,
+  judgeDeadLetters,
+  judgeKill,
+  judgeLedger,
+  judgeReplay,
+  type Expected,
+} from './judge.ts'
 import { PARTITIONS, sale, saleOf } from './sales.ts'
 import type { SalesWorker } from './worker.ts'
 
 /** What a mass failure is made of. */
-export interface MassFailureOptions {
+export interface MassFailureOptions extends Expected {
   /** An empty database of its own. */
   readonly databaseUrl: string
-  /** How many records meet the code that cannot read them. */
-  readonly count: number
-  /** Numbers of records that no code accepts. */
-  readonly bad: ReadonlySet<number>
   readonly note: (text: string) => void
 }
 
-/** What was seen of it. Rates are records a second. */
+/** What was seen of it, and found to be right. Rates are records a second. */
 export interface MassFailure {
   /** The same records by code that can read them: what dead letters and replay are to be compared with. */
   readonly handledPerSecond: number
   readonly deadLetteredPerSecond: number
   /** From the order to the end, with the process killed in the middle. */
   readonly replayedPerSecond: number
-  readonly dryRun: Replay
-  readonly replay: Replay
-  /** Dead letters were in so many groups. */
-  readonly groups: number
-  /** How often the process was killed while it replayed. */
-  readonly kills: number
 }
 
 /**
- * A deploy that cannot read version 2 meets `count` records over six partitions. All become dead letters; the fixed deploy
- * tries them in a dry run, then replays them, and is killed with SIGKILL in the middle of that; another process goes on.
+ * A deploy that cannot read version 2 meets `count` records over six partitions. With the brake on it is stopped before the
+ * first dead letter; without it all become dead letters. The fixed deploy tries them in a dry run, then replays them, and is
+ * killed with SIGKILL in the middle of that; another process goes on.
+ * @throws AssertionError when anything of it was not as it must be.
  */
 export async function massFailure(options: MassFailureOptions): Promise<MassFailure> {
   const { databaseUrl, count, bad, note } = options
@@ -52,22 +53,29 @@ export async function massFailure(options: MassFailureOptions): Promise<MassFail
   })
   note(`handled ${Math.round(healthy)}/s by code that can read them`)
 
+  {
+    await using _ = worker({ databaseUrl, application: 'braked', code: 'braked' })
+    await until(operator, STOPPED, PARTITIONS)
+  }
+  await judgeBrake(operator.pool, 'braked')
+  note(`stopped in ${PARTITIONS} partitions before the first dead letter where the brake is on`)
+
   const dead = await timed(count, async () => {
     await using _ = worker({ databaseUrl, application: 'billing', code: 'broken' })
     await until(operator, DEAD, count)
   })
   note(`dead-lettered ${Math.round(dead)}/s`)
-  const { rows } = await operator.pool.query<{ n: number }>(
-    `select count(distinct fingerprint)::int as n from millrace.dead_letter where application = 'billing'`,
-  )
+  await judgeBytes(operator.pool, 'billing', count)
 
   const selection = { application: 'billing' }
   let first = worker({ databaseUrl, application: 'billing', code: 'mended' })
+  await using _ = { [Symbol.asyncDispose]: () => first[Symbol.asyncDispose]() }
   const rehearsed = await orderReplay(operator, { selection, dryRun: true })
   const dryRun = await ended(operator, rehearsed.id)
+  judgeReplay(dryRun, options)
   note(`a dry run says: ${dryRun.passed} would pass, ${dryRun.failed} would fail`)
 
-  let kills = 0
+  let atKill: Replay | undefined
   let replay: Replay | undefined
   const replayed = await timed(count, async () => {
     const { id } = await orderReplay(operator, { selection })
@@ -77,24 +85,24 @@ export async function massFailure(options: MassFailureOptions): Promise<MassFail
       count / 3,
     )
     await first[Symbol.asyncDispose]()
-    kills += 1
+    atKill = await getReplay(operator.pool, id)
     first = worker({ databaseUrl, application: 'billing', code: 'mended' })
     replay = await ended(operator, id)
   })
-  await first[Symbol.asyncDispose]()
-  note(`replayed ${Math.round(replayed)}/s, killed ${kills} times`)
-  if (replay === undefined) throw new Error('the replay has not ended')
+  if (replay === undefined || atKill === undefined) throw new Error('the replay has not ended')
+  judgeKill(atKill, replay, options)
+  judgeReplay(replay, options)
+  await judgeDeadLetters(operator.pool, 'billing', options)
+  await judgeLedger(operator.pool, 'billing', options)
+  note(`replayed ${Math.round(replayed)}/s, killed at ${atKill.passed} of ${replay.passed}`)
   return {
     handledPerSecond: healthy,
     deadLetteredPerSecond: dead,
     replayedPerSecond: replayed,
-    dryRun,
-    replay,
-    groups: rows[0]?.n ?? 0,
-    kills,
   }
 }
 
+const STOPPED = `select count(*)::int as n from millrace.position where application = 'braked' and halted is not null`
 const DEAD = `select coalesce(sum(dead_lettered), 0)::int as n from millrace.batch where application = 'billing'`
 const PUBLISHED = 5_000
 

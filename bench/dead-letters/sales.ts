@@ -40,9 +40,16 @@ export function saleOf(n: number, bad: ReadonlySet<number>): z.infer<typeof sale
   }
 }
 
-/** The code that cannot read version 2. */
+/** The code that cannot read version 2, and goes on whatever fails. */
 export const broken = (name: string): Application =>
   application(name, { floodBrake: false }).on(
+    oldSale,
+    inTransaction(() => {}),
+  )
+
+/** The same with the brake on, as it is when nobody says otherwise. */
+export const braked = (name: string): Application =>
+  application(name).on(
     oldSale,
     inTransaction(() => {}),
   )
