@@ -35,7 +35,8 @@ async function mended(
       await tx.query('insert into done (n) values ($1)', [data.n])
     }),
   )
-  const millrace = await running(t, { database: url, run: [app] })
+  const topics = { numbers: { partitions: 1 } }
+  const millrace = await running(t, { database: url, run: [app], topics })
   await millrace.publishMany(
     counted,
     Array.from({ length: count }, (_, n) => ({ n })),
@@ -133,6 +134,101 @@ describe('millrace dlq replay', () => {
     const rest = await cli.run(['dlq', 'replay', '--app', 'search', '--yes', '--jsonl'])
     assert.equal(rest.code, 0, rest.stderr)
     assert.equal(await cli.done(), 100)
+  })
+})
+
+describe('the limits of millrace dlq replay', () => {
+  it('pause behind a canary that fails, stop after a number or a share, and choose by number and by group', async (t) => {
+    const cli = await mended(t, 60, (n) => n === 3)
+    const replay = async (...args: string[]): Promise<unknown[]> => {
+      const command = ['dlq', 'replay', '--app', 'search', '--json', ...args]
+      const { code, stdout, stderr } = await cli.run(command)
+      assert.ok(code === 0 || code === 4, stderr)
+      const { state, passed, failed, parked } = JSON.parse(stdout) as Record<string, unknown>
+      return [code, state, passed, failed, parked]
+    }
+    const open = async (): Promise<Record<string, unknown>[]> => {
+      const { stdout } = await cli.run(['dlq', 'list', '-n', '100', '--jsonl'])
+      return lines(stdout).sort((a, b) => Number(a['id']) - Number(b['id']))
+    }
+    assert.deepEqual(await replay('--canary', '10'), [4, 'paused', '9', '1', '0'])
+    const { stdout } = await cli.run(['replays', 'get', '1'])
+    assert.match(stdout, /of the first 10, 1 failed/)
+    assert.equal((await cli.run(['replays', 'abort', '1'])).code, 0)
+    assert.deepEqual(await replay('--stop-after', '1'), [4, 'stopped', '0', '1', '0'])
+    assert.deepEqual(await replay('--stop-after', '3%'), [4, 'stopped', '19', '1', '1'])
+
+    const left = await open()
+    assert.equal(left.length, 31)
+    const from = String(left[9]?.['id'])
+    assert.deepEqual(await replay('--from', from), [0, 'finished', '22', '0', '0'])
+    const groups = await cli.run(['dlq', 'groups', '--jsonl'])
+    const group = String(lines(groups.stdout)[0]?.['fingerprint'])
+    const other = await cli.run(['dlq', 'replay', '--group', '0'.repeat(16), '--app', 'search'])
+    assert.match(other.stderr, /nothing to replay/)
+    assert.equal(await cli.done(), 50)
+    assert.deepEqual(await replay('--group', group), [0, 'finished', '9', '0', '0'])
+    assert.equal(await cli.done(), 59)
+  })
+})
+
+describe('millrace replays create', () => {
+  const SCOPE = ['--app', 'search', '--handler', 'COUNTED', '--topic', 'numbers']
+
+  it('tries, hands a range of past records over again, and stops where it is told', async (t) => {
+    const cli = await mended(t, 120, (n) => n === 70)
+    const create = async (...args: string[]): Promise<unknown[]> => {
+      const command = ['replays', 'create', ...SCOPE, '--json', ...args]
+      const { code, stdout, stderr } = await cli.run(command)
+      assert.ok(code === 0 || code === 4, stderr)
+      const { state, total, passed, failed } = JSON.parse(stdout) as Record<string, unknown>
+      return [code, state, total, passed, failed]
+    }
+    assert.deepEqual(await create('--dry-run'), [4, 'finished', '120', '119', '1'])
+    assert.equal(await cli.done(), 0)
+    const many = await cli.run(['replays', 'create', ...SCOPE])
+    assert.equal(many.code, 7)
+    assert.match(many.stderr, /hand 120 past records to COUNTED of search again/)
+    const range = ['--partition', '0', '--from', '2', '--to', '5', '--reason', 'a new column']
+    assert.deepEqual(await create(...range), [0, 'finished', '3', '3', '0'])
+    assert.equal(await cli.done(), 3)
+    const stopped = await create('--from', '60', '--stop-after', '1')
+    assert.deepEqual(stopped, [4, 'stopped', '60', '10', '1'])
+    const detached = await cli.run(['replays', 'create', ...SCOPE, '--from', '118', '--detach'])
+    assert.match(detached.stdout, /replay 4 is ordered/)
+    await eventually(async () => (await cli.done()) === 15)
+
+    const { stdout } = await cli.run(['audit', 'list', '--action', 'records.replay', '--jsonl'])
+    assert.deepEqual(
+      lines(stdout).map(({ count, reason }) => [count, reason]),
+      [
+        [2, null],
+        [60, null],
+        [3, 'a new column'],
+      ],
+    )
+    const list = await cli.run(['replays', 'list'])
+    assert.match(list.stdout, /numbers +replay +stopped/)
+    assertHarmless(list.stdout)
+  })
+
+  it('says what is missing, what is unknown, and that there is nothing', async (t) => {
+    const cli = await mended(t, 1)
+    for (const [at, name] of ['app', 'handler', 'topic'].entries()) {
+      const { code, stderr } = await cli.run(['replays', 'create', ...SCOPE.slice(0, at * 2)])
+      assert.equal(code, 2)
+      assert.match(stderr, new RegExp(`which ${name}\\?`))
+    }
+    const none = await cli.run(['replays', 'create', ...SCOPE, '--from', '1', '--json'])
+    assert.deepEqual([none.code, none.stdout.trim()], [0, 'null'])
+    assert.match(none.stderr, /no records in that range/)
+    const unknown = await cli.run(['replays', 'create', ...SCOPE.slice(0, 4), '--topic', 'nowhere'])
+    assert.equal(unknown.code, 5)
+    assert.match(unknown.stderr, /E_LOG_UNKNOWN_TOPIC/)
+    const handler = ['replays', 'create', '--app', 'search', '--topic', 'numbers']
+    const wrong = await cli.run([...handler, '--handler', 'nobody', '--json'])
+    assert.equal(wrong.code, 4)
+    assert.match(wrong.stdout, /has no handler 'nobody'/)
   })
 })
 
