@@ -4,8 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { seededRandom } from '../../src/core/random.ts'
 import { entriesOf } from '../support/checker/history.ts'
 import { testDatabase } from '../support/database.ts'
+import { isStopped } from '../support/process.ts'
 import { eventually } from '../support/wait.ts'
-import { ChaosRun, isStopped, type ChaosWorker } from './chaos-run.ts'
+import { ChaosRun, type ChaosWorker } from './chaos-run.ts'
 
 const BLOWS = 24
 const TAKE_OVER_MS = 1_000
