@@ -40,6 +40,8 @@ export class Heartbeat {
   #id: string | undefined
   #renewedAt = 0
   #others = 0
+  /** Takes back what is said when no heartbeat gets through any more. */
+  #noSilence: () => void = () => {}
 
   /** @throws E_CONFIG_INVALID */
   constructor(options: HeartbeatOptions) {
@@ -95,13 +97,17 @@ export class Heartbeat {
   get alive(): boolean {
     return (
       this.#id !== undefined &&
-      this.#options.core.clock.monotonicMs() - this.#renewedAt < (this.#options.takeOverMs * 2) / 3
+      this.#options.core.clock.monotonicMs() - this.#renewedAt < this.#aliveMs
     )
   }
 
   /** Whether no other process was alive at the last heartbeat. */
   get alone(): boolean {
     return this.#others === 0
+  }
+
+  get #aliveMs(): number {
+    return (this.#options.takeOverMs * 2) / 3
   }
 
   /** Calls `onLapse` after the id has changed because the old one had lapsed. */
@@ -121,6 +127,7 @@ export class Heartbeat {
   /** Ends the heartbeat and takes the row away: whatever is still held may be taken over at once. */
   async stop(): Promise<void> {
     await this.#loop.stop()
+    this.#noSilence()
     const id = this.#id
     this.#id = undefined
     if (id === undefined) return
@@ -147,8 +154,19 @@ export class Heartbeat {
       [id, name, codeVersion ?? null, applications, reads, relays, takeOverMs],
     )
     this.#id = id
+    this.#renewed(askedAt, rows[0]?.others ?? 0)
+  }
+
+  /** Each silence is told of once: only what gets through makes the next one possible. */
+  #renewed(askedAt: number, others: number): void {
+    const { clock, logger } = this.#options.core
     this.#renewedAt = askedAt
-    this.#others = rows[0]?.others ?? 0
+    this.#others = others
+    this.#noSilence()
+    this.#noSilence = clock.after(askedAt + this.#aliveMs - clock.monotonicMs(), () => {
+      const silentMs = Math.round(clock.monotonicMs() - askedAt)
+      logger.warn({ processId: this.#id, silentMs }, HOLDS_STILL)
+    })
   }
 
   async #renew(): Promise<undefined> {
@@ -164,8 +182,7 @@ export class Heartbeat {
     )
     const [renewed] = rows
     if (renewed !== undefined) {
-      this.#renewedAt = askedAt
-      this.#others = renewed.others
+      this.#renewed(askedAt, renewed.others)
       return undefined
     }
     core.logger.warn(
@@ -177,6 +194,9 @@ export class Heartbeat {
     return undefined
   }
 }
+
+const HOLDS_STILL =
+  'no heartbeat has got through for too long: this process holds still until one does'
 
 /** The ids of the processes that are alive, in database time. */
 export const LIVE_PROCESSES_SQL = `select id from millrace.process where expires_at > clock_timestamp()`

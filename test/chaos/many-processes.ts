@@ -224,6 +224,9 @@ export async function moreProcessesThanPartitions(
   return run
 }
 
+const HOLDS_STILL =
+  'no heartbeat has got through for too long: this process holds still until one does'
+
 const LIVE_SQL = `select count(*)::int as n from millrace.process
   where expires_at > clock_timestamp() and cardinality(applications) > 0`
 
@@ -260,9 +263,10 @@ export async function blockedLoop(
   const during = Date.now() - at
   await eventually(() => blocked.logged(SILENT) > 0)
   await end()
+  const fenced = blocked.logged(HOLDS_STILL)
   run.fault('blocked', 'the event loop', at, {
-    seen: during < blockMs,
-    text: `the peer went on within ${during} ms of ${blockMs}; then it learned that it was replaced`,
+    seen: during < blockMs && fenced > 0,
+    text: `the peer went on within ${during} ms of ${blockMs}; then it held still (${fenced}) and learned that it was replaced`,
   })
   await run.quiet(40_000)
   return run

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { Clock } from '../../../src/core/clock.ts'
 import { createCore } from '../../../src/core/core.ts'
 import { Listener, wake } from '../../../src/postgres/listener.ts'
 import { knownMigrations, migrate, migrationState } from '../../../src/postgres/migrate.ts'
@@ -7,6 +8,7 @@ import { transaction } from '../../../src/postgres/transaction.ts'
 import { Heartbeat } from '../../../src/process/heartbeat.ts'
 import { createPool } from '../../../src/postgres/connect.ts'
 import { cleanup } from '../../support/cleanup.ts'
+import { keepingLogger } from '../../support/millrace.ts'
 import { testDatabase } from '../../support/database.ts'
 import { postgresProxy } from '../../support/proxy.ts'
 import { eventually } from '../../support/wait.ts'
@@ -232,5 +234,41 @@ describe('the heartbeat', () => {
     assert.ok(heartbeat.alive)
     now = 2_001
     assert.ok(!heartbeat.alive)
+  })
+
+  it('says once that it holds still when nothing gets through any more', async (t) => {
+    const { pool } = await testDatabase(t)
+    const logger = keepingLogger()
+    const waiting: { readonly ms: number; readonly action: () => void; isOff: boolean }[] = []
+    const clock: Clock = {
+      ...core.clock,
+      after(ms, action) {
+        const one = { ms, action, isOff: false }
+        waiting.push(one)
+        return () => {
+          one.isOff = true
+        }
+      },
+    }
+    await using heartbeat = new Heartbeat({
+      core: createCore({ logger, clock }),
+      pool,
+      applications: [],
+      heartbeatMs: 50,
+      takeOverMs: 30_000,
+    })
+    await heartbeat.start()
+    await eventually(() => waiting.length > 3)
+    // Each heartbeat that gets through takes back what the one before it would have said.
+    const on = waiting.filter(({ isOff }) => !isOff)
+    assert.deepEqual(on, waiting.slice(-1))
+    assert.ok(waiting.every(({ ms }) => ms <= 20_000))
+    const said = (): number =>
+      logger.lines.filter(({ message }) => message.includes('holds still')).length
+    assert.equal(said(), 0)
+    on[0]?.action()
+    assert.equal(said(), 1)
+    await heartbeat.stop()
+    assert.ok(waiting.every(({ isOff }) => isOff))
   })
 })
