@@ -148,7 +148,10 @@ export class ChaosRun {
     this.seed = seed
     const { log, outbox = false } = options
     this.producer = new Producer({ millrace, historyFile, seed, topic, outbox })
-    this.kafka = log === undefined ? undefined : new KafkaObserver(t, [log.brokers].flat(), topic)
+    this.kafka =
+      log === undefined
+        ? undefined
+        : new KafkaObserver(t, [log.brokers].flat(), topic, { transactional: outbox })
   }
 
   /** Makes everything; all of it ends with the test. */

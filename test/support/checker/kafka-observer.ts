@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Admin, ListOffsetTimestamps } from '@platformatic/kafka'
 import { Kafka, logLevel, type Consumer } from 'kafkajs'
 import { cleanup, type TestScope } from '../cleanup.ts'
+import { readCommitted } from '../outbox.ts'
 import { placeOf, type Dumps, type RecordDump } from './dumps.ts'
 
 /** A topic of Kafka as it is now. */
@@ -12,12 +13,14 @@ export interface ObservedTopic {
 }
 
 /**
- * Looks at a topic of Kafka with other clients than ours: KafkaJS reads what is committed, in a group of its own. What it
- * has seen it remembers, so that it can tell of records that are purged, or whose topic is deleted, or that the log has lost,
- * later.
+ * Looks at a topic of Kafka with other clients than ours: KafkaJS reads what is committed, in a group of its own; where relays
+ * write transactions Apache's Java client does, for KafkaJS was seen to give what was aborted as well. What it has seen it
+ * remembers, so that it can tell of records that are purged, or whose topic is deleted, or that the log has lost, later.
  */
 export class KafkaObserver {
   readonly #topic: string
+  readonly #brokers: readonly string[]
+  readonly #transactional: boolean
   readonly #admin: Admin
   readonly #kafka: Kafka
   readonly #seen = new Map<string, RecordDump>()
@@ -26,8 +29,15 @@ export class KafkaObserver {
   /** Where the log was written anew, by partition, and the generation that is the first to read what stands there. */
   readonly #anew = new Map<string, { readonly from: bigint; readonly since: number }>()
 
-  constructor(t: TestScope, brokers: readonly string[], topic: string) {
+  constructor(
+    t: TestScope,
+    brokers: readonly string[],
+    topic: string,
+    { transactional = false }: { readonly transactional?: boolean } = {},
+  ) {
     this.#topic = topic
+    this.#brokers = brokers
+    this.#transactional = transactional
     this.#admin = new Admin({
       clientId: 'observer',
       bootstrapBrokers: [...brokers],
@@ -91,23 +101,27 @@ export class KafkaObserver {
       this.#ends.set(laneOf(id, partition), end)
       if (start < end) left.add(partition)
     }
-    const there = new Set<string>()
-    if (left.size === 0) return there
+    const read = left.size === 0 ? [] : await this.#readAll(id, partitions, left)
+    for (const record of read) this.#seen.set(placeOf(record), record)
+    return new Set(read.map(placeOf))
+  }
+
+  async #readAll(
+    id: string,
+    partitions: ObservedTopic['partitions'],
+    left: Set<number>,
+  ): Promise<readonly RecordDump[]> {
+    if (this.#transactional) return this.#readWithJava(id)
     const consumer = this.#kafka.consumer({
       groupId: `observer-${id}-${this.#seen.size}-${Date.now()}`,
       maxWaitTimeInMs: 100,
     })
     await consumer.connect()
     try {
-      for (const record of await this.#read(consumer, id, partitions, left)) {
-        const place = placeOf(record)
-        this.#seen.set(place, record)
-        there.add(place)
-      }
+      return await this.#read(consumer, id, partitions, left)
     } finally {
       await consumer.disconnect()
     }
-    return there
   }
 
   /**
@@ -175,6 +189,18 @@ export class KafkaObserver {
     return found
   }
 
+  async #readWithJava(topicId: string): Promise<RecordDump[]> {
+    const records = await readCommitted(this.#brokers, this.#topic)
+    return records.map(({ partition, offset, key, value, headers }) => ({
+      topicId,
+      partition,
+      offset,
+      id: String(headers['ce_id']),
+      key,
+      sha256: sha256(value),
+    }))
+  }
+
   async #read(
     consumer: Consumer,
     topicId: string,
@@ -202,9 +228,7 @@ export class KafkaObserver {
             offset: BigInt(offset),
             id: String(headers?.['ce_id']),
             key: key === null ? null : key.toString(),
-            sha256: createHash('sha256')
-              .update(value ?? '')
-              .digest('hex'),
+            sha256: sha256(value),
             ...(anew !== undefined && BigInt(offset) >= anew.from ? { since: anew.since } : {}),
           }
           read.push(record)
@@ -215,6 +239,12 @@ export class KafkaObserver {
     await promise
     return read
   }
+}
+
+function sha256(value: Uint8Array | string | null): string {
+  return createHash('sha256')
+    .update(value ?? '')
+    .digest('hex')
 }
 
 function laneOf(topicId: string, partition: number): string {
