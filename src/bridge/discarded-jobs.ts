@@ -5,6 +5,7 @@ import { describeError, type ErrorDescription } from '../errors/describe.ts'
 import { HEADER, pickHeaders } from '../events/envelope.ts'
 import { readEnvelope } from '../events/read-envelope.ts'
 import type { FinishedJob } from '../jobs/finished.ts'
+import type { JobOrigin } from '../jobs/meta.ts'
 import type { Log, LogRecord } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 
@@ -21,7 +22,7 @@ export interface DiscardedJobsEnvironment {
 
 /**
  * Makes dead letters of discarded jobs, in the transaction that finishes them. A job that came from a record keeps the
- * record's origin, and its bytes if the log still has them.
+ * record's origin, and its bytes if the log still has them. What stands in its place since the log lost its tail is not it.
  */
 export async function discardedJobsToDeadLetters(
   env: DiscardedJobsEnvironment,
@@ -61,7 +62,7 @@ async function recordsOf(
     )
     for (const [index, { job, origin }] of fromRecords.entries()) {
       const record = results[index]?.records[0]
-      if (record !== undefined && record.offset === origin.offset) found.set(job.id, record)
+      if (record !== undefined && isOrigin(record, origin)) found.set(job.id, record)
     }
     const unavailable = results.flatMap(({ unavailable: reason }) => reason ?? [])
     if (unavailable.length > 0) {
@@ -71,6 +72,12 @@ async function recordsOf(
     core.logger.warn({ error: describeError(error), jobs: fromRecords.length }, WITHOUT_BYTES)
   }
   return found
+}
+
+/** Whether it is the job's own record, and not one behind it, or one that was written in its place. */
+function isOrigin({ offset, timestamp }: LogRecord, origin: JobOrigin): boolean {
+  const isOfThen = origin.writtenMs == null || origin.writtenMs === timestamp.getTime()
+  return offset === origin.offset && isOfThen
 }
 
 function deadLetter(

@@ -75,6 +75,7 @@ function metaOf(event: ReceivedEvent<string, unknown>, context: RecordContext): 
       offset: record.offset,
       generation: context.generation,
       index: 0,
+      writtenMs: record.timestamp.getTime(),
     },
     correlationId: event.correlationId,
     causationId: event.id,

@@ -12,6 +12,11 @@ export interface JobOrigin {
   readonly generation: number
   /** Which of the jobs that this handler made from this record, from 0. */
   readonly index: number
+  /**
+   * When the record was written, as its log says, in milliseconds since 1970: tells it from another that stands in its place
+   * since the log has lost its tail. Jobs made by earlier versions have none.
+   */
+  readonly writtenMs?: number
 }
 
 /** What a job carries beside its args: where it comes from, and what caused it. */
@@ -45,10 +50,10 @@ export function encodeMeta(meta: JobMeta): string | null {
 }
 
 /** Key by key, for one is made for each job, and copying all keys takes as long again as writing them. */
-function encodedOrigin(origin: JobOrigin): Record<keyof JobOrigin, string | number> {
-  const { application, handler, topic, topicId, partition, offset, generation, index } = origin
-  const at = String(offset)
-  return { application, handler, topic, topicId, partition, offset: at, generation, index }
+function encodedOrigin(origin: JobOrigin): Record<keyof JobOrigin, string | number | undefined> {
+  const { application, handler, topic, topicId, partition, generation, index, writtenMs } = origin
+  const offset = String(origin.offset)
+  return { application, handler, topic, topicId, partition, offset, generation, index, writtenMs }
 }
 
 /** The inverse of {@link encodeMeta}. */

@@ -5,7 +5,7 @@ import { collect, type Violation } from './verdict.ts'
 /**
  * I8: there is one dead letter for each record and handler that must fail, in each generation in which it was read, and
  * for each discarded job; none besides; and its key and value are the producer's, byte for byte. That of a job that was
- * discarded while the log could not be read has neither. Each is open, parked, replayed or discarded; that of a discarded job
+ * discarded while the log could not be read, or after the log had lost the record, has neither. Each is open, parked, replayed or discarded; that of a discarded job
  * is not replayed.
  */
 export function checkDeadLetters(
@@ -60,10 +60,11 @@ export function checkDeadLetters(
   }
   for (const letter of dumps.deadLetters) {
     if (letter.offset === null) continue
-    if (outages && letter.jobId !== null && letter.sha256 === null && letter.key === null) continue
     const record = records
       .get(placeOf(letter))
       ?.find((one) => isThereIn(one, letter.generation ?? 0))
+    const mayLackBytes = letter.jobId !== null && (outages || record?.until !== undefined)
+    if (mayLackBytes && letter.sha256 === null && letter.key === null) continue
     const entry = record === undefined ? undefined : produced.get(record.id)
     note(
       entry !== undefined && letter.sha256 === entry.sha256,
