@@ -125,7 +125,7 @@ async function oneBad(t: TestContext, { handler, raw, stage, further }: BadRecor
       for each row when (new.bad) execute function refuse();`)
   const proxy = await postgresProxy(url)
   cleanup(t, async () => proxy[Symbol.asyncDispose]())
-  const quiet = { queues: false, upkeep: false, migrate: false, takeOverMs: 30_000 } as const
+  const quiet = { queues: false, upkeep: false, migrate: false, takeOverMs: 180_000 } as const
   const producer = await running(t, {
     ...quiet,
     database: url,
@@ -152,11 +152,12 @@ async function oneBad(t: TestContext, { handler, raw, stage, further }: BadRecor
     ...quiet,
     database: proxy.through(url),
     run: [
-      application('measuring', { batchRecords: SIZE, maxAttempts: MAX_ATTEMPTS }).on(
-        measured,
-        handler,
-        { name: 'measure' },
-      ),
+      application('measuring', {
+        batchRecords: SIZE,
+        maxAttempts: MAX_ATTEMPTS,
+        // A batch that is out of time is halved, which would be more executions than the record's.
+        transactionTimeoutMs: 60_000,
+      }).on(measured, handler, { name: 'measure' }),
     ],
   })
   await eventually(async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { DeadLetterDump, RecordDump } from '../../support/checker/dumps.ts'
 import type { Invariant } from '../../support/checker/verdict.ts'
-import { broken, replace } from './alter.ts'
+import { broken, noted, replace } from './alter.ts'
 import { move, produced, TOPIC, type World } from './world.ts'
 
 const LANE = { application: 'app', topicId: TOPIC, partition: 0 }
@@ -14,6 +14,7 @@ function loseTail({ history, dumps }: World): void {
   dumps.records.push(anew)
   history.push(produced(2n, { ...NEW, seqInKey: 3, dispositions: { '*': 'filtered' } }))
   replace(dumps.positions, () => true, { generation: 1, epoch: 3n })
+  dumps.actionTransitions.push(noted('move-5', 'consumers.resolve'))
   dumps.positionTransitions.push(
     move(5, 2n, { actor: 'operator', owner: null, epoch: 2n, generation: 1 }),
     move(6, 2n, { epoch: 3n, generation: 1 }),
