@@ -3,6 +3,7 @@ import {
   isSkip,
   type HandlerDefinition,
   type RecordContext,
+  type ReserveOptions,
   type Skip,
 } from '../consumer/handler.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
@@ -38,12 +39,8 @@ export function toJob<E extends ReceivedEvent<string, unknown>, I>(
       ...(places === undefined || options.scheduleIn !== undefined
         ? {}
         : {
-            reserve: (records: number, signal: AbortSignal) =>
-              places.reserve(
-                { queue: options.queue ?? job.queue, kind: job.kind },
-                records,
-                signal,
-              ),
+            reserve: (records: number, how: ReserveOptions) =>
+              places.reserve({ queue: options.queue ?? job.queue, kind: job.kind }, records, how),
           }),
       prepare(event: E, context): NewJob | Skip | Promise<NewJob | Skip> {
         const make = (given: I | Skip): NewJob | Skip =>

@@ -106,8 +106,15 @@ export class Batch {
 
   async #settle(all: ItemRange): Promise<void> {
     const items = this.#items
-    const commit: CommitRange = ({ from, to }, apply) =>
-      this.#commit(items.slice(from, to), this.#ends[to - 1] as bigint, apply)
+    const commit: CommitRange = async ({ from, to }, apply) => {
+      try {
+        await this.#commit(items.slice(from, to), this.#ends[to - 1] as bigint, apply)
+      } catch (error) {
+        // It may be long until one goes through.
+        this.#scope.reservations?.[Symbol.dispose]()
+        throw error
+      }
+    }
     await settleItems(this.#scope, items, all, commit)
   }
 

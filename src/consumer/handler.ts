@@ -64,10 +64,18 @@ export interface RecordHandler<E, P = unknown> {
     reservation?: Reservation,
   ): Promise<void>
   /**
-   * Asked once per batch, before its transaction, with how many of its records are about to come to `applyBatch`; may wait.
-   * What it gives is passed on, and given back when the batch is through, however it ended.
+   * Asked once per batch, before its transaction, with how many of its records are about to come to `applyBatch`. What it
+   * gives is passed on, and given back when the batch is through, however it ended, or when a transaction of it has failed.
    */
-  reserve?(records: number, signal: AbortSignal): Promise<Reservation | undefined>
+  reserve?(records: number, options: ReserveOptions): Promise<Reservation | undefined>
+}
+
+/** How places are asked for. */
+export interface ReserveOptions {
+  /** Whether it may wait for places, as long as it takes to be worth it. */
+  readonly mayWait: boolean
+  /** Ends the wait. */
+  readonly signal: AbortSignal
 }
 
 /** Places with the workers of this process, for jobs that are about to be made; what they are, the other side knows. */
@@ -91,7 +99,7 @@ export interface HandlerEnvironment {
     reserve(
       where: { readonly queue: string; readonly kind: string },
       wanted: number,
-      signal: AbortSignal,
+      options: ReserveOptions,
     ): Promise<Reservation | undefined>
   }
 }

@@ -12,7 +12,7 @@ import type { Finisher } from './finisher.ts'
 import { Frontier } from './frontier.ts'
 import type { HeldClaims } from './held.ts'
 import { Pace } from './pace.ts'
-import { Reservations } from './reservations.ts'
+import { Reservations, type ReserveOptions } from './reservations.ts'
 import { HANDED_BACK } from './result.ts'
 
 /** Options of {@link Line}. */
@@ -119,9 +119,9 @@ export class Line implements Slot {
    * in the line: it comes first. Where jobs are through with in no time and no other process is there to share them, their
    * maker waits for places rather than to fill the line, for a job that never stood in it costs a third less.
    */
-  async reserve(wanted: number, signal: AbortSignal): Promise<ClaimAtInsert> {
+  async reserve(wanted: number, options: ReserveOptions): Promise<ClaimAtInsert> {
     const { core, heartbeat, held, onLostClaim, waker } = this.#options
-    const places = await this.#reservations.ask(Math.min(wanted, MAX_CLAIM), signal)
+    const places = await this.#reservations.ask(Math.min(wanted, MAX_CLAIM), options)
     return new ClaimAtInsert({
       waker,
       places,

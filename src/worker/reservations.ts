@@ -9,6 +9,13 @@ export interface ReservationsOptions {
   isWorthWaiting(wanted: number): boolean
 }
 
+/** How places are asked for. */
+export interface ReserveOptions {
+  readonly mayWait: boolean
+  /** Ends the wait. */
+  readonly signal: AbortSignal
+}
+
 /**
  * Longest that somebody waits for places, in milliseconds. It ends a wait whose reason has ceased unnoticed; while jobs are
  * fast enough to be worth waiting for, a batch gets its places within a tenth of it.
@@ -36,11 +43,12 @@ export class Reservations {
   }
 
   /**
-   * Promises up to `wanted` places: all of them, or what there is if it is not worth waiting for more, or when `signal` is
-   * aborted. Each is to be given back, when its job has taken it or when there is none.
+   * Promises up to `wanted` places: all of them, or what there is where it may not wait, where that is not worth it, or when
+   * `signal` is aborted. Each is to be given back, when its job has taken it or when there is none.
    */
-  async ask(wanted: number, signal: AbortSignal): Promise<number> {
-    const places = this.#waiting.size === 0 ? this.#grantable(wanted) : undefined
+  async ask(wanted: number, { mayWait, signal }: ReserveOptions): Promise<number> {
+    if (this.#waiting.size > 0) return mayWait ? this.#wait(wanted, signal) : 0
+    const places = mayWait ? this.#grantable(wanted) : this.#there(wanted)
     return places === undefined ? this.#wait(wanted, signal) : this.#promise(places)
   }
 

@@ -11,6 +11,7 @@ import { HeldClaims } from './held.ts'
 import { Line } from './line.ts'
 import { handBackLostClaims } from './lost-claims.ts'
 import { fillWorkerOptions, type FilledWorkerOptions, type WorkerOptions } from './options.ts'
+import type { ReserveOptions } from './reservations.ts'
 import { CANCELLED, HANDED_BACK } from './result.ts'
 import { Suspects } from './suspects.ts'
 
@@ -131,10 +132,10 @@ export class Worker {
   async reserve(
     { queue, kind }: { readonly queue: string; readonly kind: string },
     wanted: number,
-    signal: AbortSignal,
+    options: ReserveOptions,
   ): Promise<ClaimAtInsert | undefined> {
     if (!this.#options.definitions.has(kind)) return undefined
-    return this.#lines.get(queue)?.reserve(wanted, signal)
+    return this.#lines.get(queue)?.reserve(wanted, options)
   }
 
   /**

@@ -13,10 +13,10 @@ import { eventually } from '../../support/wait.ts'
 
 const args = z.object({ n: z.int() })
 type Numbered = JobDefinition<string, { n: number }, unknown>
-const { signal } = new AbortController()
+const how = { mayWait: true, signal: new AbortController().signal }
 
 async function reserve(worker: Worker, { queue, kind }: Numbered, wanted: number) {
-  const reservation = await worker.reserve({ queue, kind }, wanted, signal)
+  const reservation = await worker.reserve({ queue, kind }, wanted, how)
   assert.ok(reservation)
   return reservation
 }
@@ -173,8 +173,8 @@ test('there are places only for what is executed here, and while it may be start
   const bed = await jobsBed(t)
   const plain = job('plain', { args, handle() {} })
   const { worker } = await bed.work([plain])
-  assert.equal(await worker.reserve({ queue: 'default', kind: 'other' }, 1, signal), undefined)
-  assert.equal(await worker.reserve({ queue: 'other', kind: 'plain' }, 1, signal), undefined)
+  assert.equal(await worker.reserve({ queue: 'default', kind: 'other' }, 1, how), undefined)
+  assert.equal(await worker.reserve({ queue: 'other', kind: 'plain' }, 1, how), undefined)
   const heartbeat = { id: bed.core.ids.uuid(), alive: false, alone: true, onLapse: () => () => {} }
   const idle = await bed.work([plain], { heartbeat })
   using reservation = await reserve(idle.worker, plain, 1)

@@ -39,14 +39,15 @@ function line(places: number): {
 }
 
 const { signal } = new AbortController()
+const how = { mayWait: true, signal }
 
 test('places are promised first come, first served, and all that was asked for at once', async () => {
   const { state, reservations } = line(500)
-  assert.equal(await reservations.ask(400, signal), 400)
+  assert.equal(await reservations.ask(400, how), 400)
   const served: string[] = []
-  const second = reservations.ask(300, signal).then((places) => served.push(`second ${places}`))
+  const second = reservations.ask(300, how).then((places) => served.push(`second ${places}`))
   // Enough for this one, but it came later.
-  const third = reservations.ask(100, signal).then((places) => served.push(`third ${places}`))
+  const third = reservations.ask(100, how).then((places) => served.push(`third ${places}`))
   await Promise.resolve()
   assert.deepEqual([served, reservations.promised], [[], 400])
   reservations.giveBack(400)
@@ -60,25 +61,36 @@ test('places are promised first come, first served, and all that was asked for a
 test('what there is, is given at once where it is not worth waiting for more', async () => {
   const { state, reservations } = line(10)
   state.worthIt = false
-  assert.equal(await reservations.ask(500, signal), 10)
-  assert.equal(await reservations.ask(500, signal), 0)
+  assert.equal(await reservations.ask(500, how), 10)
+  assert.equal(await reservations.ask(500, how), 0)
+})
+
+test('who may not wait gets what there is, and nothing that others are waiting for', async () => {
+  const { reservations } = line(300)
+  const hasty = { mayWait: false, signal }
+  assert.equal(await reservations.ask(200, hasty), 200)
+  const waiting = reservations.ask(200, how)
+  assert.equal(await reservations.ask(100, hasty), 0)
+  reservations.giveBack(200)
+  assert.equal(await waiting, 200)
+  assert.equal(await reservations.ask(200, hasty), 100)
 })
 
 test('a wait ends when its reason has gone, at the limit, and with its signal; with what there is', async () => {
   const { state, reservations, timers } = line(30)
-  const first = reservations.ask(100, signal)
+  const first = reservations.ask(100, how)
   state.worthIt = false
   reservations.serve()
   assert.equal(await first, 30)
   state.worthIt = true
   state.places = 35
-  const second = reservations.ask(100, signal)
+  const second = reservations.ask(100, how)
   timers.goOff()
   assert.equal(await second, 5)
   const stopping = new AbortController()
-  const third = reservations.ask(100, stopping.signal)
+  const third = reservations.ask(100, { mayWait: true, signal: stopping.signal })
   stopping.abort()
   assert.equal(await third, 0)
-  assert.equal(await reservations.ask(100, stopping.signal), 0)
+  assert.equal(await reservations.ask(100, { mayWait: true, signal: stopping.signal }), 0)
   assert.equal(timers.pending, 0)
 })
