@@ -22,7 +22,7 @@ export interface ToJob<E> extends HandlerDefinition<E> {
 
 /**
  * Makes a job of every record: one per event and handler, in the transaction that moves the position, all jobs of a batch
- * with one statement; what this process has places for is claimed as it is inserted. `args` says what the job is given; it may look things up, and it may {@link skip}.
+ * with one statement; or two, where this process has places for some of them, which are claimed as they are inserted. `args` says what the job is given; it may look things up, and it may {@link skip}.
  *
  * The job keeps the record's origin. Args that do not match the job's schema make the record a dead letter.
  */

@@ -64,17 +64,17 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
 /** Calls `prepare` of a step. A promise only if it waits or throws: most look nothing up, and are done at once. */
 function prepareStep(scope: BatchScope, step: Step): Promise<void> | undefined {
   throwIfAborted(scope.signal)
-  let result: unknown
   try {
-    result = call(step)
+    const result = call(step)
+    if (isThenable(result)) return prepareWaiting(scope, step, () => result)
+    // Whatever is odd about a value shows when it is looked at.
+    take(step, result)
+    return undefined
   } catch (thrown) {
     return prepareWaiting(scope, step, () => {
       throw thrown
     })
   }
-  if (isThenable(result)) return prepareWaiting(scope, step, () => result)
-  take(step, result)
-  return undefined
 }
 
 /** Goes on with what the first call gave, until it is known what becomes of the step. */

@@ -13,8 +13,8 @@ export interface JobOrigin {
   /** Which of the jobs that this handler made from this record, from 0. */
   readonly index: number
   /**
-   * When the record was written, as its log says, in milliseconds since 1970: tells it from another that stands in its place
-   * since the log has lost its tail. Jobs made by earlier versions have none.
+   * When the record was written, as its log says, in milliseconds since 1970: tells it, unless many are written with one time,
+   * from another that stands in its place since the log has lost its tail. Jobs made by earlier versions have none.
    */
   readonly writtenMs?: number
 }

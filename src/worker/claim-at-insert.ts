@@ -15,8 +15,12 @@ export interface ClaimAtInsertOptions {
   /** Places that are promised; each is given back. */
   readonly places: number
   giveBack(places: number): void
+  /** Places for jobs that are not promised but there: it may be long since they were promised. */
+  room(): number
   /** Names a claim of so many jobs, before it is sent. */
   begin(): InsertClaim
+  /** The others are committed, and stand in line from this place on. */
+  waits(place: number): void
   /** The claim is committed, and these are its jobs. */
   took(claim: InsertClaim, jobs: readonly ClaimedJob[]): void
   /** Nobody heard that the claim was committed: perhaps it was. */
@@ -50,26 +54,28 @@ export class ClaimAtInsert implements Disposable {
 
   /** Inserts jobs of the queue and kind that the places are for, none of them with a due time. */
   async insert(tx: Transaction, jobs: readonly NewJob[]): Promise<void> {
-    const { waker, giveBack, begin, took } = this.#options
-    const mine = jobs.slice(0, this.#left)
-    if (mine.length > 0) {
-      this.#left -= mine.length
-      this.#taken += mine.length
-      const claim = begin()
-      this.#open.add(claim.token)
-      const inserted = await insertClaimedJobs(tx, mine, claim)
-      tx.afterCommit(() => {
+    const { waker, giveBack, room, begin, waits, took } = this.#options
+    const mine = jobs.slice(0, Math.min(this.#left, room()))
+    this.#left -= mine.length
+    this.#taken += mine.length
+    const claim = mine.length > 0 ? begin() : undefined
+    if (claim !== undefined) this.#open.add(claim.token)
+    const places = claim === undefined ? [] : await insertClaimedJobs(tx, mine, claim)
+    const { wakes } = await insertJobs(tx, jobs.slice(mine.length))
+    tx.afterCommit(() => {
+      // The line is told first, so that nothing is promised to others while these stand in it.
+      for (const { place } of wakes) waits(place)
+      if (claim !== undefined) {
         this.#open.delete(claim.token)
         took(
           claim,
-          mine.map((job, index) => claimedJob(job, inserted[index] as InsertedPlace, claim)),
+          mine.map((job, index) => claimedJob(job, places[index] as InsertedPlace, claim)),
         )
         giveBack(mine.length)
         this.#taken -= mine.length
-      })
-    }
-    const { wakes } = await insertJobs(tx, jobs.slice(mine.length))
-    tx.afterCommit(() => waker.wake(wakes))
+      }
+      waker.wake(wakes)
+    })
   }
 
   [Symbol.dispose](): void {

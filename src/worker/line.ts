@@ -58,6 +58,10 @@ export class Line implements Slot {
   #claims = 0
   #incoming = 0
   #more = false
+  /** Whether nobody knows what stands in the line: nothing has been claimed yet, or the last claim failed. */
+  #unsure = true
+  /** Claims of inserts that have not been heard of yet. */
+  #inserting = 0
   #starting = false
   #turnBeganMs: number | undefined
   #isSweep = false
@@ -70,7 +74,7 @@ export class Line implements Slot {
       clock: options.core.clock,
       free: () => this.#free(),
       isWorthWaiting: (wanted) =>
-        options.heartbeat.alone && !options.isStopping() && this.#pace.mayHold(wanted),
+        options.heartbeat.alone && !options.isStopping() && wanted <= this.#capacity(),
     })
   }
 
@@ -81,7 +85,7 @@ export class Line implements Slot {
 
   /** Whether a claim is under way. */
   get isClaiming(): boolean {
-    return this.#claims > 0
+    return this.#claims > 0 || this.#inserting > 0
   }
 
   /** How long the last claim from the bottom took, in milliseconds. */
@@ -121,22 +125,35 @@ export class Line implements Slot {
    */
   async reserve(wanted: number, options: ReserveOptions): Promise<ClaimAtInsert> {
     const { core, heartbeat, held, onLostClaim, waker } = this.#options
-    const places = await this.#reservations.ask(Math.min(wanted, MAX_CLAIM), options)
+    // Who wants more fills the line in any case.
+    const mayWait = options.mayWait && wanted <= MAX_CLAIM
+    const places = await this.#reservations.ask(Math.min(wanted, MAX_CLAIM), {
+      ...options,
+      mayWait,
+    })
     return new ClaimAtInsert({
       waker,
       places,
       giveBack: (count) => this.#reservations.giveBack(count),
+      room: () => Math.max(0, this.#room()),
       begin: () => {
+        this.#inserting += 1
         const claim = { token: core.ids.uuid(), processId: heartbeat.id }
         held.begin(claim.token)
         return claim
       },
+      waits: (place) => {
+        this.#frontier.lower(place)
+        this.#more = true
+      },
       took: (claim, jobs) => {
+        this.#inserting -= 1
         held.end(claim.token, jobs.length)
         this.#take(jobs, claim.processId)
         this.start()
       },
       lost: (token) => {
+        this.#inserting -= 1
         held.end(token, 0)
         onLostClaim()
       },
@@ -206,9 +223,20 @@ export class Line implements Slot {
    * it may be long until it is used.
    */
   #free(): number {
-    if (this.#more || this.#claims > 0 || !this.#options.isOpen()) return 0
-    const held = this.#running + this.#buffer.size + this.#reservations.promised
-    return this.#options.concurrency + this.#pace.ahead - held
+    if (this.#more || this.#unsure || this.#claims > 0) return 0
+    return this.#room() - this.#reservations.promised
+  }
+
+  /** Jobs that may be started or held now, beside those that are. */
+  #room(): number {
+    return this.#options.isOpen() ? this.#capacity() - this.#running - this.#buffer.size : 0
+  }
+
+  /** Jobs that may be here at once. Alone, nobody is starved by what one pause makes look fast for too long. */
+  #capacity(): number {
+    const { concurrency, heartbeat } = this.#options
+    const { ahead, steadilyAhead } = this.#pace
+    return concurrency + (heartbeat.alone ? Math.max(ahead, steadilyAhead) : ahead)
   }
 
   /** Never rejects. */
@@ -232,9 +260,11 @@ export class Line implements Slot {
       const gate = failpoint('job:claimed')
       if (gate) await gate
       if (jobs.length === limit) this.#more = true
+      this.#unsure = false
       reading.end(...this.#reach(jobs, limit), horizon)
     } catch (error) {
       reading.abandon()
+      this.#unsure = true
       core.logger.warn({ error, queue }, 'jobs could not be claimed')
       onLostClaim()
     }

@@ -1,6 +1,6 @@
 /** How far ahead jobs are claimed, as time: what a queue is expected to work off within it. Milliseconds. */
 const AHEAD_MS = 100
-/** Most jobs that one queue of one process holds without having started them. */
+/** Most jobs that one queue of one process claims ahead; as many more may come that were claimed as they were inserted. */
 export const MAX_BUFFERED = 1_000
 /** Weight of the newest job in the moving average. */
 const WEIGHT = 0.05
@@ -42,13 +42,12 @@ export class Pace {
   }
 
   /**
-   * Whether `jobs` may be held at once, told from the jobs of this stretch of time and the one before. The moving average is
-   * for deciding how many: one pause of the process, in which all that runs looks slow, throws it for a moment.
+   * As {@link ahead}, told from all jobs of this stretch of time and the one before: one pause of the process, in which all that
+   * runs looks slow, throws the moving average for a moment.
    */
-  mayHold(jobs: number): boolean {
+  get steadilyAhead(): number {
     const known = this.#now.jobs + this.#before.jobs
-    if (known === 0) return false
-    return jobs <= this.#ahead((this.#now.totalMs + this.#before.totalMs) / known)
+    return known === 0 ? 0 : this.#ahead((this.#now.totalMs + this.#before.totalMs) / known)
   }
 
   #ahead(averageMs: number): number {

@@ -16,11 +16,10 @@ export interface ReserveOptions {
   readonly signal: AbortSignal
 }
 
-/**
- * Longest that somebody waits for places, in milliseconds. It ends a wait whose reason has ceased unnoticed; while jobs are
- * fast enough to be worth waiting for, a batch gets its places within a tenth of it.
- */
+/** Longest that somebody waits for places, in milliseconds: others may fill the line as fast as it is worked off. */
 const MAX_WAIT_MS = 1_000
+/** How long nobody waits after somebody did so for as long and got less than he wanted, in milliseconds. */
+const AFTER_A_VAIN_WAIT_MS = 5_000
 
 interface Waiting {
   readonly wanted: number
@@ -32,6 +31,7 @@ export class Reservations {
   readonly #options: ReservationsOptions
   readonly #waiting = new Set<Waiting>()
   #promised = 0
+  #inVainAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: ReservationsOptions) {
     this.#options = options
@@ -47,9 +47,15 @@ export class Reservations {
    * `signal` is aborted. Each is to be given back, when its job has taken it or when there is none.
    */
   async ask(wanted: number, { mayWait, signal }: ReserveOptions): Promise<number> {
-    if (this.#waiting.size > 0) return mayWait ? this.#wait(wanted, signal) : 0
-    const places = mayWait ? this.#grantable(wanted) : this.#there(wanted)
-    return places === undefined ? this.#wait(wanted, signal) : this.#promise(places)
+    const { clock, isWorthWaiting } = this.#options
+    this.serve()
+    const places = this.#waiting.size > 0 ? 0 : this.#there(wanted)
+    const waits =
+      mayWait &&
+      places < wanted &&
+      isWorthWaiting(wanted) &&
+      clock.monotonicMs() - this.#inVainAtMs >= AFTER_A_VAIN_WAIT_MS
+    return waits ? this.#wait(wanted, signal) : this.#promise(places)
   }
 
   giveBack(places: number): void {
@@ -68,8 +74,12 @@ export class Reservations {
 
   #wait(wanted: number, signal: AbortSignal): Promise<number> {
     return new Promise<number>((resolve) => {
+      const { clock } = this.#options
       const giveUp = (): void => waiting.grant(this.#there(wanted))
-      const cancel = this.#options.clock.after(MAX_WAIT_MS, giveUp)
+      const cancel = clock.after(MAX_WAIT_MS, () => {
+        this.#inVainAtMs = clock.monotonicMs()
+        giveUp()
+      })
       signal.addEventListener('abort', giveUp, { once: true })
       const waiting: Waiting = {
         wanted,

@@ -4,11 +4,21 @@ import { systemClock, type Clock } from '../../../src/core/clock.ts'
 import { Reservations } from '../../../src/worker/reservations.ts'
 
 /** A clock whose timer goes off when it is told to. */
-function timer(): { readonly clock: Clock; goOff(): void; readonly pending: number } {
+function timer(): {
+  readonly clock: Clock
+  goOff(): void
+  pass(ms: number): void
+  readonly pending: number
+} {
   const actions = new Set<() => void>()
+  let nowMs = 0
   return {
+    pass: (ms) => {
+      nowMs += ms
+    },
     clock: {
       ...systemClock,
+      monotonicMs: () => nowMs,
       after(_, action) {
         actions.add(action)
         return () => actions.delete(action)
@@ -87,6 +97,9 @@ test('a wait ends when its reason has gone, at the limit, and with its signal; w
   const second = reservations.ask(100, how)
   timers.goOff()
   assert.equal(await second, 5)
+  // What was waited for in vain is not waited for again, for a while.
+  assert.equal(await reservations.ask(100, how), 0)
+  timers.pass(5_000)
   const stopping = new AbortController()
   const third = reservations.ask(100, { mayWait: true, signal: stopping.signal })
   stopping.abort()
