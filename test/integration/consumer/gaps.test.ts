@@ -57,6 +57,8 @@ describe('a log that is not what it was leaves a gap row, which', () => {
     const found = await gap()
     assert.deepEqual([found.code, found.from, found.to], ['before-start', 5n, 8n])
     assert.deepEqual([found.evidence.logStart, found.evidence.logEnd], ['8', '10'])
+    // It is said once the row is there.
+    await eventually(() => alarms(lines).length > 0)
     assert.equal(alarms(lines).length, 1)
     assert.equal((await done()).length, 5)
   })

@@ -96,7 +96,7 @@ describe('an application', () => {
   })
 
   it('gives the job the origin of its record and the event as its cause', async (t) => {
-    const { url } = await setup(t)
+    const { url, pool } = await setup(t)
     const seen = Promise.withResolvers<Record<string, unknown>>()
     const look = job('look', {
       args: z.object({}),
@@ -116,7 +116,7 @@ describe('an application', () => {
     const { origin, meta, idempotencyKey } = await seen.promise
     const topic = await millrace.log.topic('orders')
     assert.deepEqual(
-      { ...(origin as object), partition: 0, offset: 0n },
+      { ...(origin as object), partition: 0, offset: 0n, writtenMs: 0 },
       {
         application: 'looker',
         handler: 'look',
@@ -126,8 +126,13 @@ describe('an application', () => {
         offset: 0n,
         generation: 0,
         index: 0,
+        writtenMs: 0,
       },
     )
+    const { rows } = await pool.query<{ writtenMs: number }>(
+      `select extract(epoch from date_trunc('milliseconds', "timestamp"))::float8 * 1000 as "writtenMs" from millrace.record`,
+    )
+    assert.deepEqual(rows, [{ writtenMs: (origin as { writtenMs: number }).writtenMs }])
     assert.equal((meta as { causationId: string }).causationId, id)
     assert.equal((meta as { correlationId: string }).correlationId, id)
     assert.match(String(idempotencyKey), /^[0-9a-f-]{36}$/)
