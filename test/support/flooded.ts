@@ -112,6 +112,8 @@ export async function flooded(
         run: [app],
         logger,
         codeVersion: '1.4.2',
+        // A third of it is what a batch may take, and the brake's look at it: on a slow machine a second is too little.
+        takeOverMs: 30_000,
         ...log,
       })
       return { millrace, lines: logger.lines }
