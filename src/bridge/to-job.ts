@@ -3,7 +3,6 @@ import {
   isSkip,
   type HandlerDefinition,
   type RecordContext,
-  type ReserveOptions,
   type Skip,
 } from '../consumer/handler.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
@@ -11,6 +10,7 @@ import { insertJobs } from '../jobs/insert.ts'
 import type { AnyJobDefinition, JobDefinition } from '../jobs/job.ts'
 import type { JobMeta } from '../jobs/meta.ts'
 import { newJob, type NewJob, type NewJobOptions } from '../jobs/new-job.ts'
+import type { ReserveOptions } from '../process/reserve-options.ts'
 
 /** Options of {@link toJob}; whatever is left out is the job's own. */
 export type ToJobOptions = Pick<NewJobOptions, 'queue' | 'priority' | 'maxAttempts' | 'scheduleIn'>
@@ -22,7 +22,8 @@ export interface ToJob<E> extends HandlerDefinition<E> {
 
 /**
  * Makes a job of every record: one per event and handler, in the transaction that moves the position, all jobs of a batch
- * with one statement; or two, where this process has places for some of them, which are claimed as they are inserted. `args` says what the job is given; it may look things up, and it may {@link skip}.
+ * with one statement; or two, where this process has places for some of them, which are claimed as they are inserted.
+ * `args` says what the job is given; it may look things up, and it may {@link skip}.
  *
  * The job keeps the record's origin. Args that do not match the job's schema make the record a dead letter.
  */

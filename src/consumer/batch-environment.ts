@@ -6,7 +6,7 @@ import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { ResolvedApplicationOptions } from './application.ts'
 import type { HandlerEnvironment } from './handler.ts'
-import type { BatchReservations } from './reservations.ts'
+import type { BatchReservations } from './batch-reservations.ts'
 import type { BoundHandler, Item } from './step.ts'
 
 /** What the batches of one owned partition need. */

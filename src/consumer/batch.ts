@@ -16,7 +16,7 @@ import {
 } from './positions.ts'
 import { prepareItems } from './prepare.ts'
 import { hashOf } from './record-hash.ts'
-import { BatchReservations } from './reservations.ts'
+import { BatchReservations } from './batch-reservations.ts'
 import { settleItems, type CommitRange, type ItemRange } from './settle.ts'
 import type { Item } from './step.ts'
 

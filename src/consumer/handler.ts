@@ -3,6 +3,7 @@ import type { Logger } from '../core/logger.ts'
 import type { LogRecord, Log } from '../log/port.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Transaction } from '../postgres/transaction.ts'
+import type { ReserveOptions } from '../process/reserve-options.ts'
 
 /** What a handler says when there is nothing to do for a record: it is counted as filtered, under the reason. */
 export interface Skip {
@@ -68,14 +69,6 @@ export interface RecordHandler<E, P = unknown> {
    * gives is passed on, and given back when the batch is through, however it ended, or when a transaction of it has failed.
    */
   reserve?(records: number, options: ReserveOptions): Promise<Reservation | undefined>
-}
-
-/** How places are asked for. */
-export interface ReserveOptions {
-  /** Whether it may wait for places, as long as it takes to be worth it. */
-  readonly mayWait: boolean
-  /** Ends the wait. */
-  readonly signal: AbortSignal
 }
 
 /** Places with the workers of this process, for jobs that are about to be made; what they are, the other side knows. */

@@ -35,7 +35,8 @@ export async function insertJobs(db: Queryable, jobs: readonly NewJob[]): Promis
   if (jobs.length === 0) return { ids: [], wakes: [] }
   const { text, values } = insertStatement(jobs)
   const { rows } = await db.query<{ drawn: string }>(text, values)
-  return { ids: jobs.map(({ id }) => id), wakes: wakesOf(jobs, placeOf(rows[0], 0)) }
+  const [lowest] = drawsOf(rows[0])
+  return { ids: jobs.map(({ id }) => id), wakes: wakesOf(jobs, lowest as number) }
 }
 
 /**
@@ -50,8 +51,12 @@ export async function insertClaimedJobs(
   if (jobs.length === 0) return []
   const { text, values } = insertStatement(jobs, claim)
   const { rows } = await db.query<{ drawn: string; tids: string }>(text, values)
+  const draws = drawsOf(rows[0])
   const tids = rows[0]?.tids.split(' ') ?? []
-  return jobs.map((_, index) => ({ place: placeOf(rows[0], index), tid: tids[index] as string }))
+  return tids.map((tid, index) => {
+    const drawn = draws[Math.floor(index / PLACES_PER_DRAW)] as number
+    return { place: drawn + (index % PLACES_PER_DRAW), tid }
+  })
 }
 
 /** Those with a due time are staged when it has come; one that is due already is polled for. */
@@ -142,10 +147,9 @@ const DUE_IN: Column = {
 /** How many places in line, one behind the other, a draw of the sequence `job_place` gives: its increment. */
 export const PLACES_PER_DRAW = 1_024
 
-/** The place of the job at `index` of an insert: draws come as `12`, or as `{12,1036}`. */
-function placeOf(row: { readonly drawn: string } | undefined, index: number): number {
-  const draws = (row?.drawn ?? '').replace(/[{}]/g, '').split(',')
-  return Number(draws[Math.floor(index / PLACES_PER_DRAW)]) + (index % PLACES_PER_DRAW)
+/** The first places of an insert's draws, which come as `12`, or as `{12,1036}`. */
+function drawsOf(row: { readonly drawn: string } | undefined): number[] {
+  return (row?.drawn ?? '').replace(/[{}]/g, '').split(',').map(Number)
 }
 
 /**

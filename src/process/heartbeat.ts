@@ -201,7 +201,7 @@ const HOLDS_STILL =
 /** The ids of the processes that are alive, in database time. */
 export const LIVE_PROCESSES_SQL = `select id from millrace.process where expires_at > clock_timestamp()`
 
-const OTHERS_SQL = `(select count(*)::int from millrace.process o where o.id <> $1 and o.expires_at > clock_timestamp()) as others`
+const OTHERS_SQL = `(select count(*)::int from (${LIVE_PROCESSES_SQL}) live where live.id <> $1) as others`
 
 /** How a process says that it reads a topic for an application. */
 export function readName(application: string, topic: string): string {

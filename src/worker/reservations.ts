@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts'
+import type { ReserveOptions } from '../process/reserve-options.ts'
 
 /** Options of {@link Reservations}. */
 export interface ReservationsOptions {
@@ -7,13 +8,6 @@ export interface ReservationsOptions {
   free(): number
   /** Whether so many jobs are soon through with, and nobody else is there who could begin them earlier. */
   isWorthWaiting(wanted: number): boolean
-}
-
-/** How places are asked for. */
-export interface ReserveOptions {
-  readonly mayWait: boolean
-  /** Ends the wait. */
-  readonly signal: AbortSignal
 }
 
 /** Longest that somebody waits for places, in milliseconds: others may fill the line as fast as it is worked off. */

@@ -15,6 +15,20 @@ const args = z.object({ n: z.int() })
 type Numbered = JobDefinition<string, { n: number }, unknown>
 const how = { mayWait: true, signal: new AbortController().signal }
 
+/** A job that counts how often it is executed. */
+function counting(): { readonly job: Numbered; calls: number } {
+  const it = {
+    calls: 0,
+    job: job('plain', {
+      args,
+      handle() {
+        it.calls += 1
+      },
+    }),
+  }
+  return it
+}
+
 async function reserve(worker: Worker, { queue, kind }: Numbered, wanted: number) {
   const reservation = await worker.reserve({ queue, kind }, wanted, how)
   assert.ok(reservation)
@@ -88,63 +102,53 @@ test('what there are places for is claimed as it is inserted and starts after th
 
 test('a rolled back insert starts nothing, and its places are free again', async (t) => {
   const bed = await jobsBed(t)
-  let calls = 0
-  const plain = job('plain', {
-    args,
-    handle() {
-      calls += 1
-    },
-  })
-  const { worker } = await bed.work([plain], { queues: { default: 1 } })
+  const plain = counting()
+  const { worker } = await bed.work([plain.job], { queues: { default: 1 } })
   {
-    using reservation = await reserved(worker, plain, 1)
+    using reservation = await reserved(worker, plain.job, 1)
     const failing = transaction(bed.pool, bed.core, async (tx) => {
-      await insert(bed, reservation, tx, plain, 1)
+      await insert(bed, reservation, tx, plain.job, 1)
       throw new Error('not this one')
     })
     await assert.rejects(failing, /not this one/)
   }
-  using reservation = await reserved(worker, plain, 1)
-  const [id] = await transaction(bed.pool, bed.core, (tx) => insert(bed, reservation, tx, plain, 1))
+  using reservation = await reserved(worker, plain.job, 1)
+  const [id] = await transaction(bed.pool, bed.core, (tx) =>
+    insert(bed, reservation, tx, plain.job, 1),
+  )
   await bed.untilState(id as string, 'completed')
-  assert.deepEqual([calls, await finished(bed)], [1, { all: 1, atInsert: 1 }])
+  assert.deepEqual([plain.calls, await finished(bed)], [1, { all: 1, atInsert: 1 }])
 })
 
 test('jobs whose commit nobody heard of are handed back, and executed once', async (t) => {
   const bed = await jobsBed(t)
-  let calls = 0
-  const plain = job('plain', {
-    args,
-    handle() {
-      calls += 1
-    },
-  })
-  const { worker } = await bed.work([plain])
-  const reservation = await reserved(worker, plain, 3)
+  const plain = counting()
+  const { worker } = await bed.work([plain.job])
+  const reservation = await reserved(worker, plain.job, 3)
   const [id] = await transaction(bed.pool, bed.core, (tx) =>
-    insert(bed, reservation, { ...tx, afterCommit: () => {} }, plain, 3),
+    insert(bed, reservation, { ...tx, afterCommit: () => {} }, plain.job, 3),
   )
   // While the batch is under way, nobody takes them for lost.
   await new Promise((resolve) => setTimeout(resolve, 400))
-  assert.deepEqual([calls, (await bed.get(id as string)).state], [0, 'executing'])
+  assert.deepEqual([plain.calls, (await bed.get(id as string)).state], [0, 'executing'])
   reservation[Symbol.dispose]()
   await eventually(async () => (await finished(bed)).all === 3)
-  assert.deepEqual([calls, await finished(bed)], [3, { all: 3, atInsert: 0 }])
+  assert.deepEqual([plain.calls, await finished(bed)], [3, { all: 3, atInsert: 0 }])
   assert.equal((await bed.get(id as string)).attempt, 1)
 })
 
 test('the maker of jobs waits for places while jobs are fast and no other process is there, and only then', async (t) => {
   const bed = await jobsBed(t)
-  const plain = job('plain', { args, handle() {} })
-  const { worker, heartbeat } = await bed.work([plain], { takeOverMs: 600 })
-  const many = Array.from({ length: 200 }, (_, n) => newJob(bed.core, plain, { n }))
+  const plain = counting()
+  const { worker, heartbeat } = await bed.work([plain.job], { takeOverMs: 600 })
+  const many = Array.from({ length: 200 }, (_, n) => newJob(bed.core, plain.job, { n }))
   await insertJobsNow(bed, many)
   await eventually(async () => (await finished(bed)).all === 200)
   const room: ClaimAtInsert[] = []
   let waiting: Promise<ClaimAtInsert>
   for (;;) {
     let arrived = false
-    waiting = reserve(worker, plain, 100).then((got) => {
+    waiting = reserve(worker, plain.job, 100).then((got) => {
       arrived = true
       return got
     })
@@ -160,7 +164,7 @@ test('the maker of jobs waits for places while jobs are fast and no other proces
   const other = new Heartbeat({ core: bed.core, pool: bed.pool, applications: [] })
   await other.start()
   await eventually(() => !heartbeat.alone)
-  using none = await reserve(worker, plain, 1_000)
+  using none = await reserve(worker, plain.job, 1_000)
   assert.ok(none.places < 100)
   await other.stop()
   await eventually(() => heartbeat.alone)
@@ -169,12 +173,12 @@ test('the maker of jobs waits for places while jobs are fast and no other proces
 
 test('there are places only for what is executed here, and while it may be started', async (t) => {
   const bed = await jobsBed(t)
-  const plain = job('plain', { args, handle() {} })
-  const { worker } = await bed.work([plain])
+  const plain = counting()
+  const { worker } = await bed.work([plain.job])
   assert.equal(await worker.reserve({ queue: 'default', kind: 'other' }, 1, how), undefined)
   assert.equal(await worker.reserve({ queue: 'other', kind: 'plain' }, 1, how), undefined)
   const heartbeat = { id: bed.core.ids.uuid(), alive: false, alone: true, onLapse: () => () => {} }
-  const idle = await bed.work([plain], { heartbeat })
-  using reservation = await reserve(idle.worker, plain, 1)
+  const idle = await bed.work([plain.job], { heartbeat })
+  using reservation = await reserve(idle.worker, plain.job, 1)
   assert.equal(reservation.places, 0)
 })

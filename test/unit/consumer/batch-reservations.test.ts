@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { RecordHandler, ReserveOptions } from '../../../src/consumer/handler.ts'
-import { BatchReservations } from '../../../src/consumer/reservations.ts'
+import type { RecordHandler } from '../../../src/consumer/handler.ts'
+import { BatchReservations } from '../../../src/consumer/batch-reservations.ts'
 import type { BoundHandler, Item, Step } from '../../../src/consumer/step.ts'
+import type { ReserveOptions } from '../../../src/process/reserve-options.ts'
 
 const { signal } = new AbortController()
 type Run = RecordHandler<Step['event']>
