@@ -60,9 +60,10 @@ export interface ShardRelayOptions {
  * Moves one shard from the outbox into the log.
  *
  * Modes: closed → (open the producer, which shuts out whoever relayed before, then read the cursor and judge it) → relaying;
- * or → halted, until an operator has accepted the cursor; also out of relaying, in front of a record that the log refuses. Any error leads back to closed: what became of the last
- * transaction is only ever learned from the cursor, never remembered. So does a doubt whether the database is still the one
- * that was judged. Retired: the shard is at its end for good.
+ * or → halted, until an operator has accepted the cursor; also out of relaying, in front of a record that the log refuses.
+ * Any error leads back to closed: what became of the last transaction is only ever learned from the cursor, never
+ * remembered. So does a doubt whether the database is still the one that was judged. Retired: the shard is at its end for
+ * good. A shard that was never used stays closed: who publishes nothing has no topic and no producers made for it.
  */
 export class ShardRelay {
   readonly #options: ShardRelayOptions
@@ -91,6 +92,8 @@ export class ShardRelay {
   /** Whether the database is to be judged again before anything is sent or noted. */
   #doubted = false
   #mode: 'closed' | 'relaying' | 'halted' | 'retired' = 'closed'
+  /** Whether it is closed because there was nothing to relay yet. */
+  #isUnused = false
 
   constructor(options: ShardRelayOptions) {
     this.#options = options
@@ -112,8 +115,9 @@ export class ShardRelay {
     return this.#options.held
   }
 
-  /** The last record that is in the log, while records are relayed; `undefined`: they are not. */
+  /** The last record that needs no relaying, while records are relayed or none ever was; `undefined`: they are not. */
   get behind(): bigint | undefined {
+    if (this.#isUnused) return 0n
     return this.#mode === 'relaying' ? this.#behind : undefined
   }
 
@@ -185,7 +189,11 @@ export class ShardRelay {
         this.#mode = 'closed'
         await this.#close()
       }
-      if (this.#mode === 'closed') await this.#open(signal)
+      if (this.#mode === 'closed') {
+        this.#isUnused = await this.#neverUsed()
+        if (this.#isUnused) return undefined
+        await this.#open(signal)
+      }
       if (this.#mode !== 'relaying') return undefined
       const next = await this.#relay()
       this.#failures = 0
@@ -293,6 +301,16 @@ export class ShardRelay {
     this.#ahead = this.#read(behind)
     // Whoever awaits it learns of its failure; but perhaps nobody ever does.
     this.#ahead.catch(() => {})
+  }
+
+  /** Whether nothing of it was ever sent, and nothing is there to be sent. */
+  async #neverUsed(): Promise<boolean> {
+    const { pool, held, superseded } = this.#options
+    if (superseded()) return false
+    const shard = await readHeldShard(pool, held)
+    if (shard === undefined || shard.relayed !== null || shard.halted !== null) return false
+    const first = { shard: this.shard, behind: 0n, maxRecords: 1, maxBytes: 1 }
+    return (await readOutbox(pool, first)).records.length === 0
   }
 
   async #open(signal: AbortSignal): Promise<void> {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { describe, it, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
@@ -8,6 +9,7 @@ import { application } from '../../../src/consumer/application.ts'
 import { event, type EventDefinition } from '../../../src/events/event.ts'
 import { job } from '../../../src/jobs/job.ts'
 import type { LogRecord } from '../../../src/log/port.ts'
+import { listOutbox } from '../../../src/outbox/queries.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { createTopicWith } from '../../support/kafka-topics.ts'
 import { testDatabase } from '../../support/database.ts'
@@ -215,6 +217,27 @@ describe('publishing on Kafka', () => {
 })
 
 describe('the relay', () => {
+  it('makes nothing in the log for a database that publishes nothing, and does when it does', async (t) => {
+    const { brokers, url, pool, topic, itemSold } = await bed(t)
+    const { millrace } = await onKafka(t, brokers, {
+      database: url,
+      topics: { [topic]: { partitions: 1 } },
+      ...QUIET,
+    })
+    const opened = async (): Promise<string[]> =>
+      (await pool.query<{ id: string }>('select id from millrace.outbox_identity')).rows.map(
+        ({ id }) => `millrace.outbox.${id}`,
+      )
+    await eventually(async () => (await listOutbox(pool)).every(({ owner }) => owner !== null))
+    await sleep(500)
+    assert.deepEqual(await opened(), [])
+    await millrace.transaction((tx) => tx.publish(itemSold, { n: 1, key: 'a' }))
+    await relayed(millrace)
+    const [cursors] = await opened()
+    assert.deepEqual(numbers(await readCommitted(brokers, topic)), [1])
+    assert.equal((await readCommitted(brokers, cursors as string)).length, 1)
+  })
+
   it('waits for a topic that is missing, says so, and goes on when it is there', async (t) => {
     const { brokers, url, topic, itemSold } = await bed(t)
     const there = `there-${randomUUID()}`
