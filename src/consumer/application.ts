@@ -45,7 +45,10 @@ export interface FloodBrake {
 export interface ApplicationOptions {
   /** Default `'beginning'`. */
   readonly start?: StartPosition
-  /** Most records of a batch. Default 500. Bounds 1 … 10,000. */
+  /**
+   * Most records of a batch. Default 500. Bounds 1 … 10,000. Where handlers are slow a batch has fewer: as many as they are
+   * through with in a quarter of a second.
+   */
   readonly batchRecords?: number
   /** About how many bytes of keys and values a batch has at most. Default 4 MiB. Bounds 1 KiB … 256 MiB. */
   readonly batchBytes?: number

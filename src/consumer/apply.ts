@@ -46,51 +46,58 @@ export async function applyItems(
   items: readonly Item[],
   onStep: (step: Step | undefined) => void,
 ): Promise<Applied> {
-  const { core, options } = env
+  const { core, options, pace } = env
   const failed: FailedRecord[] = []
   const taken: NewDeadLetter[] = []
   const filteredBy = new Map<string, number>()
   const batched = new Map<BoundHandler, PreparedRecord<Step['event'], unknown>[]>()
   const tally = { done: 0, jobs: 0 }
   let applied = false
+  let walked = 0
   // One limit for all of it: a slow batch is halved until it fits, so that no owner holds its locks for long.
-  const deadline = core.clock.monotonicMs() + options.transactionTimeoutMs
-  const left = (): number => deadline - core.clock.monotonicMs()
+  const beganMs = core.clock.monotonicMs()
+  const tookMs = (): number => core.clock.monotonicMs() - beganMs
+  const left = (): number => options.transactionTimeoutMs - tookMs()
   const filter = (reason: string): void => {
     filteredBy.set(reason, (filteredBy.get(reason) ?? 0) + 1)
   }
 
-  for (const item of items) {
-    const { filtered, rejected } = item
-    if (item.taken !== undefined) taken.push(takeIn(env, item, item.taken))
-    if (filtered !== undefined) filter(filtered)
-    if (rejected !== undefined) {
-      failed.push({ item, handler: '*', ...rejected, attempts: 1, event: factsOf(rejected) })
-    }
-    for (const step of item.steps) {
-      const { handler, event, context, prepared } = step
-      const { run } = handler
-      if (step.failure !== undefined) {
-        const attempts = context.attempt
-        failed.push({ item, handler: handler.name, ...step.failure, attempts, event })
-      } else if (step.skipped !== undefined) {
-        filter(step.skipped.reason)
-      } else if (run.applyBatch !== undefined) {
-        const group = batched.get(handler) ?? []
-        batched.set(handler, group)
-        group.push({ event, prepared, context })
-        tally[run.disposition] += 1
-      } else {
-        if (left() <= 0) throw new TimeoutReason(options.transactionTimeoutMs)
-        applied = true
-        onStep(step)
-        const result = run.apply?.(event, prepared, context, tx)
-        const value = isThenable(result) ? await context.within(result, left()) : result
-        onStep(undefined)
-        if (isSkip(value)) filter(value.reason)
-        else tally[run.disposition] += 1
+  try {
+    for (const item of items) {
+      walked += 1
+      const { filtered, rejected } = item
+      if (item.taken !== undefined) taken.push(takeIn(env, item, item.taken))
+      if (filtered !== undefined) filter(filtered)
+      if (rejected !== undefined) {
+        failed.push({ item, handler: '*', ...rejected, attempts: 1, event: factsOf(rejected) })
+      }
+      for (const step of item.steps) {
+        const { handler, event, context, prepared } = step
+        const { run } = handler
+        if (step.failure !== undefined) {
+          const attempts = context.attempt
+          failed.push({ item, handler: handler.name, ...step.failure, attempts, event })
+        } else if (step.skipped !== undefined) {
+          filter(step.skipped.reason)
+        } else if (run.applyBatch !== undefined) {
+          const group = batched.get(handler) ?? []
+          batched.set(handler, group)
+          group.push({ event, prepared, context })
+          tally[run.disposition] += 1
+        } else {
+          if (left() <= 0) throw new TimeoutReason(options.transactionTimeoutMs)
+          applied = true
+          onStep(step)
+          const result = run.apply?.(event, prepared, context, tx)
+          const value = isThenable(result) ? await context.within(result, left()) : result
+          onStep(undefined)
+          if (isSkip(value)) filter(value.reason)
+          else tally[run.disposition] += 1
+        }
       }
     }
+  } finally {
+    if (applied) pace?.applied(walked, tookMs())
   }
   await failpoint('batch:applied')
   for (const [handler, group] of batched) {

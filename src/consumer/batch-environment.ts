@@ -6,6 +6,7 @@ import type { Decoded } from '../events/decode.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { ResolvedApplicationOptions } from './application.ts'
 import type { HandlerEnvironment } from './handler.ts'
+import type { BatchPace } from './batch-pace.ts'
 import type { BatchReservations } from './batch-reservations.ts'
 import type { BoundHandler, Item } from './step.ts'
 
@@ -18,6 +19,8 @@ export interface BatchEnvironment extends HandlerEnvironment {
   readonly processId: string
   /** Resolves when this process may act; see `Heartbeat.alive`. */
   readonly whenAlive: (signal: AbortSignal) => Promise<void>
+  /** Told how long the handlers take; absent where nobody asks. */
+  readonly pace?: BatchPace
   /** Undefined: whatever fails becomes dead letters. */
   readonly brake: Brake | undefined
   /** Told what the partition waits for, null when it goes on. */

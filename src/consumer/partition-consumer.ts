@@ -8,6 +8,7 @@ import type { Log, ReadResult } from '../log/port.ts'
 import type { BackPressure } from './back-pressure.ts'
 import { Batch } from './batch.ts'
 import type { BatchEnvironment } from './batch-environment.ts'
+import { BatchPace } from './batch-pace.ts'
 import { checkpointsOfReading } from './checkpoints.ts'
 import type { Fetcher } from './fetcher.ts'
 import { haltPosition, type Finding } from './gaps.ts'
@@ -78,11 +79,13 @@ export class PartitionConsumer {
   /** The history in which the position was last found to be. Undefined: nobody could say. */
   #history: string | undefined
   #saidUnverifiable = false
+  readonly #pace: BatchPace
   #unavailable: string | undefined
 
   constructor(options: PartitionConsumerOptions) {
     this.#options = options
     this.#position = options.position
+    this.#pace = new BatchPace(options.environment.options)
   }
 
   get position(): OwnedPosition {
@@ -166,7 +169,7 @@ export class PartitionConsumer {
       read = this.#next(result.nextOffset)
       this.#busy = true
       const done = await Batch.run(
-        { ...environment, brake, onWaiting: (reason) => this.#say(reason) },
+        { ...environment, brake, pace: this.#pace, onWaiting: (reason) => this.#say(reason) },
         this.#position,
         result,
         this.#abandoned.signal,
@@ -239,9 +242,10 @@ export class PartitionConsumer {
   #next(offset: bigint): Promise<ReadResult> {
     const { fetcher, environment } = this.#options
     const { topic, topicId, partition } = this.#position
-    const { batchRecords, batchBytes } = environment.options
+    const maxRecords = this.#pace.records
+    const maxBytes = environment.options.batchBytes
     const read = fetcher.next(
-      { topic, topicId, partition, offset, maxRecords: batchRecords, maxBytes: batchBytes },
+      { topic, topicId, partition, offset, maxRecords, maxBytes },
       this.#draining.signal,
       (reason) => this.#onUnavailable(reason),
     )

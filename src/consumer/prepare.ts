@@ -26,7 +26,8 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
   }
   if (lanes.size === 0) return
   await failpoint('batch:prepare')
-  const { brake, options } = scope.env
+  const { brake, core, options, pace } = scope.env
+  const beganMs = core.clock.monotonicMs()
   // A flood that is certain ends the waits of all: in an outage the attempts of a whole batch take minutes.
   const ending = new AbortController()
   const onAbort = (): void => ending.abort(abortReason(scope.signal))
@@ -58,6 +59,7 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
     )
   } finally {
     scope.signal.removeEventListener('abort', onAbort)
+    pace?.prepared(items.length, core.clock.monotonicMs() - beganMs)
   }
 }
 
