@@ -47,7 +47,7 @@ export interface ApplicationOptions {
   readonly start?: StartPosition
   /**
    * Most records of a batch. Default 500. Bounds 1 … 10,000. Where handlers are slow a batch has fewer: as many as they are
-   * through with in a quarter of a second.
+   * through with in a quarter of a second, or in twenty times as long as a commit takes.
    */
   readonly batchRecords?: number
   /** About how many bytes of keys and values a batch has at most. Default 4 MiB. Bounds 1 KiB … 256 MiB. */

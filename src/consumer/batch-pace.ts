@@ -1,8 +1,10 @@
 import type { ResolvedApplicationOptions } from './application.ts'
 
-/** How long handlers are to be busy with a batch, in milliseconds: long enough that a commit beside it is nothing. */
+/** How long handlers are to be busy with a batch at least, in milliseconds. */
 const AIM_MS = 250
-/** Least share of the transaction's limit that is left over, for what varies from record to record. */
+/** And how many times as long as it takes to begin and to commit. */
+const COMMITS = 20
+/** What part of its transaction's limit they may take at most, as far as is known: what is left is for surprises. */
 const LIMIT_SHARE = 4
 /** Weight of the newest batch in the moving averages. */
 const WEIGHT = 0.5
@@ -14,14 +16,17 @@ const ROUNDS = 4
  * `batchRecords`. A batch that takes longer holds its records in memory and its rows locked for longer, loses more when its
  * owner dies, and once it takes longer than its transaction may, everything up to there has been for nothing.
  *
- * Only handlers that are called record by record count. What is done set-wise, the commit and a slow database cost a batch
- * about the same whatever its size: small ones would make that worse.
+ * Where the commit takes long, handlers get twenty times as long: a database that is slow under load would else be given
+ * more commits the slower it becomes. Only handlers that are called record by record count; what is done set-wise takes
+ * about as long whatever the size of a batch.
  */
 export class BatchPace {
   readonly #options: PaceOptions
   /** Moving averages of what a record takes, in milliseconds. */
   #prepareMs = 0
   #applyMs = 0
+  /** Of what a batch takes beside its handlers, in milliseconds. */
+  #commitMs = 0
 
   constructor(options: PaceOptions) {
     this.#options = options
@@ -30,19 +35,27 @@ export class BatchPace {
   /** Records of the next batch. */
   get records(): number {
     const { batchRecords, prepareConcurrency, transactionTimeoutMs } = this.#options
-    const aimMs = Math.min(AIM_MS, transactionTimeoutMs / LIMIT_SHARE)
+    const aimMs = Math.min(
+      Math.max(AIM_MS, this.#commitMs * COMMITS),
+      transactionTimeoutMs / LIMIT_SHARE,
+    )
     const prepared = Math.max(prepareConcurrency * ROUNDS, aimMs / this.#prepareMs)
     return Math.max(1, Math.floor(Math.min(batchRecords, prepared, aimMs / this.#applyMs)))
   }
 
   /** So many records were prepared in `ms`. */
   prepared(records: number, ms: number): void {
-    this.#prepareMs = average(this.#prepareMs, records, ms)
+    if (records > 0) this.#prepareMs = average(this.#prepareMs, ms / records)
   }
 
   /** The handlers of so many records were called, one record after the other, in `ms`. */
   applied(records: number, ms: number): void {
-    this.#applyMs = average(this.#applyMs, records, ms)
+    if (records > 0) this.#applyMs = average(this.#applyMs, ms / records)
+  }
+
+  /** A batch was committed, and its transaction took `ms` beside what its handlers took. */
+  committed(ms: number): void {
+    this.#commitMs = average(this.#commitMs, ms)
   }
 }
 
@@ -51,6 +64,6 @@ type PaceOptions = Pick<
   'batchRecords' | 'prepareConcurrency' | 'transactionTimeoutMs'
 >
 
-function average(before: number, records: number, ms: number): number {
-  return records === 0 ? before : before + (ms / records - before) * WEIGHT
+function average(before: number, newest: number): number {
+  return before + (newest - before) * WEIGHT
 }

@@ -129,11 +129,16 @@ export class Batch {
     const position = { ...this.#position, next: first }
     const record = items.at(-1)?.record
     const last = record && { offset: record.offset, hash: hashOf(record) }
+    const { clock } = core
+    const beganMs = clock.monotonicMs()
+    let applyMs = 0
     const jobs = await transaction(
       pool,
       core,
       async (tx) => {
+        const applyingMs = clock.monotonicMs()
         const { failed, taken, ...tally } = await apply(tx, items)
+        applyMs = clock.monotonicMs() - applyingMs
         const letters = [...failed.map((one) => deadLetterOf(env, one)), ...taken]
         const written = await writeDeadLetters(tx, letters)
         const disposition: BatchDisposition = {
@@ -156,6 +161,7 @@ export class Batch {
         committed: (db) => batchCommitted(db, processId, position, first),
       },
     )
+    env.pace?.committed(clock.monotonicMs() - beganMs - applyMs)
     this.#next = end
     this.#last = last ?? this.#last
     this.#jobs += jobs

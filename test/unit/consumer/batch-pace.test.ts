@@ -27,6 +27,18 @@ test('a batch fits well into the limit of its transaction', () => {
   assert.equal(pace.records, 10)
 })
 
+test('handlers get twenty times as long as a commit takes, and a quarter of the limit at most', () => {
+  const pace = new BatchPace(options)
+  const turn = (commitMs: number): void => {
+    pace.applied(pace.records, pace.records * 10)
+    pace.committed(commitMs)
+  }
+  for (let turns = 0; turns < 20; turns += 1) turn(30)
+  assert.equal(pace.records, 60)
+  for (let turns = 0; turns < 20; turns += 1) turn(300)
+  assert.equal(pace.records, 125)
+})
+
 test('slow look-ups of prepare, which are many at once, are given several rounds', () => {
   const pace = new BatchPace(options)
   for (let turn = 0; turn < 10; turn += 1) pace.prepared(pace.records, pace.records * 50)
@@ -37,14 +49,16 @@ test('a batch has at least one record and at most what it may, whatever was seen
   const seen = fc.record({
     records: fc.nat(1_000),
     prepareMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
+    commitMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
     applyMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
   })
   fc.assert(
     fc.property(fc.array(seen), fc.integer({ min: 1, max: 10_000 }), (batches, batchRecords) => {
       const pace = new BatchPace({ ...options, batchRecords })
-      for (const { records, prepareMs, applyMs } of batches) {
+      for (const { records, prepareMs, applyMs, commitMs } of batches) {
         pace.prepared(records, prepareMs)
         pace.applied(records, applyMs)
+        pace.committed(commitMs)
         assert.ok(Number.isInteger(pace.records))
         assert.ok(pace.records >= 1 && pace.records <= batchRecords)
       }
