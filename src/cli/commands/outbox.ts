@@ -27,6 +27,13 @@ const COLUMNS: readonly Column<OutboxShard>[] = [
   { name: 'cursor', of: (s) => s.cursor, hidden: true },
 ]
 
+const UNUSED =
+  'Nothing was ever put into this outbox. It is for events that transactions publish into Kafka; the log in Postgres tables needs none.'
+
+function isUnused({ state, waiting, relayed }: OutboxShard): boolean {
+  return state !== 'halted' && waiting === 0 && relayed === null
+}
+
 /** `millrace outbox status` */
 export const outboxStatusCommand: Command = {
   summary: 'what was published in transactions and is not in the log yet',
@@ -41,6 +48,7 @@ export const outboxStatusCommand: Command = {
     return withOperator(context, { config: 'if-there' }, async ({ operator }) => {
       const items = await listOutbox(operator.pool)
       await context.out.list(columns, { items, more: null }, (item) => item, 'no shards')
+      if (items.every(isUnused)) context.out.note(UNUSED)
       return EXIT.ok
     })
   },

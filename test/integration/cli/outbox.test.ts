@@ -13,12 +13,14 @@ describe('millrace outbox status', () => {
       fresh.stdout,
       `shard  state    waiting  relayed\n${[0, 1, 2, 3].map((i) => `    ${i}  unowned        0        -\n`).join('')}`,
     )
+    assert.match(fresh.stderr, /Nothing was ever put into this outbox/)
     await cli.pool.query(
       `select millrace.outbox_append('{0,0}', '{a,a}', '{NULL,NULL}', '{NULL,NULL}', '{x,x}', '{x,x}', '{NULL,NULL}');
        update millrace.outbox_shard set halted = E'odd \\u001b[2J reason', cursor = '' where shard = 0`,
     )
     const text = await cli.run(['outbox', 'status'])
     assertHarmless(text.stdout)
+    assert.equal(text.stderr, '')
     const json = await cli.run(['outbox', 'status', '--json'])
     const { items } = JSON.parse(json.stdout) as { items: Record<string, unknown>[] }
     const [first] = items
