@@ -4,6 +4,7 @@
 // Plain JavaScript without dependencies, so that an old Node can read it.
 import { spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync } from 'node:fs'
+import * as module from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -14,7 +15,11 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const built = join(root, 'dist', 'cli', 'main.js')
 const main = existsSync(built) ? built : join(root, 'src', 'cli', 'main.ts')
 
+// Node keeps what it has made of our sources, and does without where it cannot write.
+const cache = join(root, '.millrace', 'compile-cache')
+
 if (Number(process.versions.node.split('.')[0]) >= neededMajor) {
+  if (main !== built) module.enableCompileCache(cache)
   await import(pathToFileURL(main).href)
 } else {
   const node = findNode()
@@ -50,7 +55,8 @@ function findNode() {
 
 function handOver(node) {
   return new Promise((settle) => {
-    const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })
+    const env = main === built ? process.env : { NODE_COMPILE_CACHE: cache, ...process.env }
+    const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit', env })
     process.on('SIGTERM', (signal) => child.kill(signal))
     // A terminal gives Ctrl-C to the whole process group, so the child has it already, and a second one would mean "now".
     process.on('SIGINT', (signal) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
@@ -30,6 +30,13 @@ describe('bin/millrace.mjs', () => {
     assert.deepEqual([version.code, version.stderr], [0, ''])
     assert.equal((JSON.parse(version.stdout) as { node: string }).node, process.versions.node)
     assert.equal((await run(BIN, ['jobs', 'lst'])).code, 2)
+  })
+
+  it('keeps what Node has made of the sources, in the clone', async () => {
+    const cache = fileURLToPath(new URL('../../../.millrace/compile-cache/', import.meta.url))
+    await run(BIN, ['version'])
+    const [folder = ''] = await readdir(cache)
+    assert.ok((await readdir(join(cache, folder))).length > 0)
   })
 
   it('works through the link that npm makes of it', async (t) => {
