@@ -1,51 +1,25 @@
-import type pg from 'pg'
-import type { Log, ReadRequest, ReadResult } from '../../src/log/port.ts'
+import { tableLogHarness } from './table-log.ts'
+import type { Harness } from '../conformance/log/harness.ts'
+import type { TestScope } from './database.ts'
 
 /**
- * A log with the mistake that most outbox readers make: it reads what is visible above the last offset, and goes on from
- * there. For proving that the conformance suite notices.
+ * A log with the mistake that most outbox readers make, and with no other: it takes what is visible above the last offset
+ * (`id > last`) and goes on from there, whoever may still commit below. It is the table log of a database whose horizon
+ * lies behind the last visible record. For proving that the conformance suite notices.
  */
-export function naiveLog(log: Log, pool: pg.Pool): Log {
-  async function readNaively({
-    topic,
-    topicId,
-    partition,
-    offset,
-  }: ReadRequest): Promise<ReadResult> {
-    const { rows } = await pool.query<{
-      offset: string
-      key: Buffer | null
-      value: Buffer | null
-      timestamp: Date
-    }>(
-      `select "offset", key, value, "timestamp" from millrace.record
-       where topic_id = $1 and partition = $2 and "offset" >= $3 order by "offset"`,
-      [topicId, partition, offset],
-    )
-    const place = { topic, topicId, partition }
-    const records = rows.map((row) => ({
-      ...row,
-      ...place,
-      headers: [],
-      offset: BigInt(row.offset),
-    }))
-    const end = (records.at(-1)?.offset ?? offset - 1n) + 1n
-    const history = 'naive'
-    return { topicId, partition, history, records, nextOffset: end, logStart: 0n, end }
-  }
-  return {
-    kind: 'naive',
-    transactional: true,
-    createTopic: (name, options) => log.createTopic(name, options),
-    deleteTopic: (name) => log.deleteTopic(name),
-    topic: (name) => log.topic(name),
-    topics: () => log.topics(),
-    offsets: (topicId, options) => log.offsets(topicId, options),
-    offsetAt: (topicId, partition, time) => log.offsetAt(topicId, partition, time),
-    read: (requests) => Promise.all(requests.map(readNaively)),
-    onAppend: (listener) => log.onAppend(listener),
-    append: (records, options) => log.append(records, options),
-    purge: (topicId, partition, beforeOffset) => log.purge(topicId, partition, beforeOffset),
-    close: () => log.close(),
-  }
+export async function naiveLogHarness(t: TestScope): Promise<Harness> {
+  const harness = await tableLogHarness(t)
+  await harness.pool.query(
+    `create or replace function millrace.log_horizon(topic_ids uuid[], partitions integer[])
+     returns table (ord bigint, log_start bigint, horizon bigint, next_offset bigint)
+     language sql volatile as $$
+       select u.ord, lp.log_start,
+         coalesce((select max(r."offset") + 1 from millrace.record r
+                   where r.topic_id = u.topic_id and r.partition = u.partition), lp.log_start),
+         coalesce(pg_sequence_last_value(lp.sequence), -1) + 1
+       from unnest(topic_ids, partitions) with ordinality u(topic_id, partition, ord)
+       join millrace.log_partition lp on lp.topic_id = u.topic_id and lp.partition = u.partition
+     $$`,
+  )
+  return harness
 }
