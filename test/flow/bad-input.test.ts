@@ -11,15 +11,11 @@ import { event } from '../../src/events/event.ts'
 import { foreign } from '../../src/events/foreign.ts'
 import type { Header } from '../../src/events/raw-record.ts'
 import { tombstone } from '../../src/events/tombstone.ts'
+import { BOTH_LOGS, type TestedLog } from '../support/both-logs.ts'
 import { testDatabase } from '../support/database.ts'
 import { running, settled } from '../support/millrace.ts'
 
-const sold = event('SOLD', {
-  source: 'TEST',
-  topic: 'sales',
-  schema: z.looseObject({ item: z.string() }),
-})
-const till = foreign('till', { schema: z.looseObject({ item: z.string() }) })
+const item = z.looseObject({ item: z.string() })
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const LIMIT = 200_000
@@ -93,8 +89,13 @@ const HANDLED: readonly Case[] = [
   },
 ]
 
-async function setup(t: TestContext): Promise<{ pool: pg.Pool; millrace: Millrace }> {
+async function setup(
+  t: TestContext,
+  log: TestedLog,
+): Promise<{ pool: pg.Pool; millrace: Millrace; topic: string }> {
   const { url, pool } = await testDatabase(t)
+  const { topic, options } = await log.use(t, 'sales')
+  const sold = event('SOLD', { source: 'TEST', topic, schema: item })
   await pool.query(
     'create table handled (offset_ bigint, item text, extra text, value bytea, headers json)',
   )
@@ -118,135 +119,168 @@ async function setup(t: TestContext): Promise<{ pool: pg.Pool; millrace: Millrac
   const millrace = await running(t, {
     database: url,
     run: [app],
-    topics: { sales: { partitions: 1 } },
+    topics: { [topic]: { partitions: 1 } },
+    ...options,
   })
-  return { pool, millrace }
+  return { pool, millrace, topic }
 }
 
-describe('bad input', () => {
-  it('is set aside with its exact bytes, each kind of it, and everything around it is handled', async (t) => {
-    const { pool, millrace } = await setup(t)
-    const good = (i: number) => ({
-      topic: 'sales',
-      key: null,
-      value: bytes(`{"item":"good ${i}"}`),
-      headers: ce(`good-${i}`),
-    })
-    const appended = await millrace.log.append(
-      SET_ASIDE.flatMap(({ value, headers = [] }, i) => [
-        good(i),
-        { topic: 'sales', key: bytes(`k${i}`), value, headers: ce(`bad-${i}`, headers) },
-      ]),
-    )
-    await settled(millrace)
-    const letters = await listDeadLetters(pool as never, { limit: 1_000 })
-    assert.equal(letters.length, SET_ASIDE.length)
-    for (const [i, { title, value, stage }] of SET_ASIDE.entries()) {
-      const summary = letters.find(({ offset }) => offset === appended[2 * i + 1]?.offset)
-      assert.ok(summary, `${title} is a dead letter`)
-      const letter = await getDeadLetter(pool as never, summary.id)
-      assert.deepEqual(hash(letter.value), hash(value), `${title} keeps its bytes`)
-      assert.equal(Buffer.from(letter.key as Uint8Array).toString(), `k${i}`)
-      assert.equal(letter.eventId, `bad-${i}`, title)
-      assert.equal(letter.handler, '*')
-      if (stage !== undefined) assert.equal(letter.stage, stage, title)
-      assert.match(letter.error.code ?? '', /^E_EVENT_/, title)
-      assert.ok(letter.error.message.length < 2_000, `${title} does not quote the whole value`)
-    }
-    assert.equal((await pool.query('select from handled')).rowCount, SET_ASIDE.length)
-  })
-
-  it('that is only odd is handled like any other', async (t) => {
-    const { pool, millrace } = await setup(t)
-    await millrace.log.append(
-      HANDLED.map(({ value, headers = [] }, i) => ({
-        topic: 'sales',
+for (const log of BOTH_LOGS) {
+  describe(`bad input on ${log.name}`, () => {
+    it('is set aside with its exact bytes, each kind of it, and everything around it is handled', async (t) => {
+      const { pool, millrace, topic } = await setup(t, log)
+      const good = (i: number) => ({
+        topic,
         key: null,
-        value,
-        headers: ce(`odd-${i}`, headers),
-      })),
-    )
-    await settled(millrace)
-    assert.deepEqual(await listDeadLetters(pool as never), [])
-    const { rows } = await pool.query<{
-      item: string
-      extra: string
-      value: Buffer
-      headers: [string, string | null][]
-    }>('select * from handled order by offset_')
-    assert.deepEqual(
-      rows.map(({ item }) => item),
-      ['proto', 'last', 'big', 'headers', 'doubled'],
-    )
-    for (const [i, { value, title }] of HANDLED.entries())
-      assert.deepEqual(rows[i]?.value, Buffer.from(value as Uint8Array), title)
-    assert.equal(({} as { polluted?: boolean }).polluted, undefined)
-    assert.equal(rows[2]?.extra, '9007199254740992', 'numbers are doubles; the bytes are kept')
-    assert.equal(rows[3]?.headers.length, 305)
-    assert.deepEqual(rows[4]?.headers.slice(5), [
-      ['same', 'YQ=='],
-      ['same', 'Yg=='],
-      ['none', null],
-      ['raw', '/wA='],
-    ])
-  })
-
-  it('from a till is set aside as well, and what the till wrote well is an event with a stable id', async (t) => {
-    const { url, pool } = await testDatabase(t)
-    await pool.query('create table handled (id text, item text)')
-    const app = application('app').on(
-      till,
-      inTransaction(
-        async ({ id, data }, { tx }) =>
-          void (await tx.query('insert into handled values ($1, $2)', [id, data.item])),
-      ),
-    )
-    const millrace = await running(t, {
-      database: url,
-      run: [app],
-      topics: { till: { partitions: 1 } },
+        value: bytes(`{"item":"good ${i}"}`),
+        headers: ce(`good-${i}`),
+      })
+      const appended = await millrace.log.append(
+        SET_ASIDE.flatMap(({ value, headers = [] }, i) => [
+          good(i),
+          { topic, key: bytes(`k${i}`), value, headers: ce(`bad-${i}`, headers) },
+        ]),
+      )
+      await settled(millrace)
+      const letters = await listDeadLetters(pool as never, { limit: 1_000 })
+      assert.equal(letters.length, SET_ASIDE.length)
+      for (const [i, { title, value, stage }] of SET_ASIDE.entries()) {
+        const summary = letters.find(({ offset }) => offset === appended[2 * i + 1]?.offset)
+        assert.ok(summary, `${title} is a dead letter`)
+        const letter = await getDeadLetter(pool as never, summary.id)
+        assert.deepEqual(hash(letter.value), hash(value), `${title} keeps its bytes`)
+        assert.equal(Buffer.from(letter.key as Uint8Array).toString(), `k${i}`)
+        assert.equal(letter.eventId, `bad-${i}`, title)
+        assert.equal(letter.handler, '*')
+        if (stage !== undefined) assert.equal(letter.stage, stage, title)
+        assert.match(letter.error.code ?? '', /^E_EVENT_/, title)
+        assert.ok(letter.error.message.length < 2_000, `${title} does not quote the whole value`)
+      }
+      assert.equal((await pool.query('select from handled')).rowCount, SET_ASIDE.length)
     })
-    const values = ['{"item":"a"}', '{"item":', '{"item":1}', '{"item":"b"}']
-    await millrace.log.append(
-      values.map((value) => ({ topic: 'till', key: null, value: bytes(value), headers: [] })),
-    )
-    await settled(millrace)
-    const { rows } = await pool.query<{ id: string; item: string }>(
-      'select * from handled order by item',
-    )
-    assert.deepEqual(
-      rows.map(({ item }) => item),
-      ['a', 'b'],
-    )
-    assert.equal(new Set(rows.map(({ id }) => id)).size, 2)
-    assert.deepEqual(
-      (await listDeadLetters(pool as never)).map(({ offset, stage }) => [offset, stage]),
-      [
-        [2n, 'validate'],
-        [1n, 'decode'],
-      ],
-    )
-  })
 
-  it('is told apart: a tombstone is no empty value, and is handled by those who ask for it', async (t) => {
-    const { url, pool } = await testDatabase(t)
-    await pool.query('create table gone (key text)')
-    const app = application('app').on(
-      tombstone('sales'),
-      inTransaction(
-        async ({ key }, { tx }) => void (await tx.query('insert into gone values ($1)', [key])),
-      ),
-    )
-    const millrace = await running(t, {
-      database: url,
-      run: [app],
-      topics: { sales: { partitions: 1 } },
+    it('that is only odd is handled like any other', async (t) => {
+      const { pool, millrace, topic } = await setup(t, log)
+      await millrace.log.append(
+        HANDLED.map(({ value, headers = [] }, i) => ({
+          topic,
+          key: null,
+          value,
+          headers: ce(`odd-${i}`, headers),
+        })),
+      )
+      await settled(millrace)
+      assert.deepEqual(await listDeadLetters(pool as never), [])
+      const { rows } = await pool.query<{
+        item: string
+        extra: string
+        value: Buffer
+        headers: [string, string | null][]
+      }>('select * from handled order by offset_')
+      assert.deepEqual(
+        rows.map(({ item }) => item),
+        ['proto', 'last', 'big', 'headers', 'doubled'],
+      )
+      for (const [i, { value, title }] of HANDLED.entries())
+        assert.deepEqual(rows[i]?.value, Buffer.from(value as Uint8Array), title)
+      assert.equal(({} as { polluted?: boolean }).polluted, undefined)
+      assert.equal(rows[2]?.extra, '9007199254740992', 'numbers are doubles; the bytes are kept')
+      assert.equal(rows[3]?.headers.length, 305)
+      assert.deepEqual(rows[4]?.headers.slice(5), [
+        ['same', 'YQ=='],
+        ['same', 'Yg=='],
+        ['none', null],
+        ['raw', '/wA='],
+      ])
     })
-    await millrace.log.append([{ topic: 'sales', key: bytes('p1'), value: null, headers: [] }])
-    await settled(millrace)
-    assert.deepEqual((await pool.query('select key from gone')).rows, [{ key: 'p1' }])
+
+    it('from a till is set aside as well, and what the till wrote well is an event with a stable id', async (t) => {
+      const { url, pool } = await testDatabase(t)
+      const { topic, options } = await log.use(t, 'till')
+      const till = foreign(topic, { schema: item })
+      await pool.query('create table handled (id text, item text)')
+      const app = application('app').on(
+        till,
+        inTransaction(
+          async ({ id, data }, { tx }) =>
+            void (await tx.query('insert into handled values ($1, $2)', [id, data.item])),
+        ),
+      )
+      const millrace = await running(t, {
+        database: url,
+        run: [app],
+        topics: { [topic]: { partitions: 1 } },
+        ...options,
+      })
+      const values = ['{"item":"a"}', '{"item":', '{"item":1}', '{"item":"b"}']
+      await millrace.log.append(
+        values.map((value) => ({ topic, key: null, value: bytes(value), headers: [] })),
+      )
+      await settled(millrace)
+      const { rows } = await pool.query<{ id: string; item: string }>(
+        'select * from handled order by item',
+      )
+      assert.deepEqual(
+        rows.map(({ item }) => item),
+        ['a', 'b'],
+      )
+      assert.equal(new Set(rows.map(({ id }) => id)).size, 2)
+      assert.deepEqual(
+        (await listDeadLetters(pool as never)).map(({ offset, stage }) => [offset, stage]),
+        [
+          [2n, 'validate'],
+          [1n, 'decode'],
+        ],
+      )
+    })
+
+    it('that nobody handles is counted and passed, whatever its bytes', async (t) => {
+      const { pool, millrace, topic } = await setup(t, log)
+      const other: Header[] = ce('other').map(([name, value]) => [
+        name,
+        name === 'ce_type' ? bytes('BOUGHT') : value,
+      ])
+      const { value } = SET_ASIDE[0] as Case
+      await millrace.log.append([
+        { topic, key: null, value, headers: other },
+        { topic, key: bytes('k'), value: null, headers: [] },
+        { topic, key: null, value: bytes('{"item":"good"}'), headers: ce('good') },
+      ])
+      await settled(millrace)
+      assert.deepEqual(await listDeadLetters(pool as never), [])
+      assert.deepEqual((await pool.query('select item from handled')).rows, [{ item: 'good' }])
+      const { rows } = await pool.query(
+        `select key as reason, sum(value::int)::int as records
+         from millrace.batch, json_each_text(filtered_by) group by 1 order by 1`,
+      )
+      assert.deepEqual(rows, [
+        { reason: 'tombstone', records: 1 },
+        { reason: 'unhandled type', records: 1 },
+      ])
+    })
+
+    it('is told apart: a tombstone is no empty value, and is handled by those who ask for it', async (t) => {
+      const { url, pool } = await testDatabase(t)
+      const { topic, options } = await log.use(t, 'sales')
+      await pool.query('create table gone (key text)')
+      const app = application('app').on(
+        tombstone(topic),
+        inTransaction(
+          async ({ key }, { tx }) => void (await tx.query('insert into gone values ($1)', [key])),
+        ),
+      )
+      const millrace = await running(t, {
+        database: url,
+        run: [app],
+        topics: { [topic]: { partitions: 1 } },
+        ...options,
+      })
+      await millrace.log.append([{ topic, key: bytes('p1'), value: null, headers: [] }])
+      await settled(millrace)
+      assert.deepEqual((await pool.query('select key from gone')).rows, [{ key: 'p1' }])
+    })
   })
-})
+}
 
 function hash(value: Uint8Array | null): string {
   return value === null ? 'null' : createHash('sha256').update(value).digest('hex')

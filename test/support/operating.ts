@@ -8,21 +8,20 @@ import { inTransaction } from '../../src/bridge/in-transaction.ts'
 import { toJob } from '../../src/bridge/to-job.ts'
 import { application, type Application } from '../../src/consumer/application.ts'
 import { listConsumers, listGaps, type Gap } from '../../src/consumer/queries.ts'
-import { createCore } from '../../src/core/core.ts'
 import { event } from '../../src/events/event.ts'
 import { job } from '../../src/jobs/job.ts'
-import { TableLog } from '../../src/log/table-log.ts'
+import type { Log } from '../../src/log/port.ts'
+import { TABLE_LOG, type TestedLog } from './both-logs.ts'
 import { cleanup } from './cleanup.ts'
 import { testDatabase } from './database.ts'
 import { keepingLogger, running, settled, type LogLine } from './millrace.ts'
 import { eventually } from './wait.ts'
 
-/** The events that {@link operated} handles. */
-export const counted = event('COUNTED', {
-  source: 'TEST',
-  topic: 'numbers',
-  schema: z.object({ n: z.int() }),
-})
+const countedIn = (topic: string) =>
+  event('COUNTED', { source: 'TEST', topic, schema: z.object({ n: z.int() }) })
+
+/** The events that {@link operated} handles on the table log. */
+export const counted = countedIn('numbers')
 
 const note = job('note', { args: z.object({ n: z.int() }), handle: () => {} })
 
@@ -34,14 +33,15 @@ export const numbers = (from: number, to: number): { n: number }[] =>
 export function counting(
   name = 'app',
   options: Parameters<typeof application>[1] = {},
+  definition: typeof counted = counted,
 ): Application {
   return application(name, options)
     .on(
-      counted,
+      definition,
       toJob(note, ({ data }) => data),
     )
     .on(
-      counted,
+      definition,
       inTransaction(
         async ({ data }, { tx, generation, record }) =>
           void (await tx.query(
@@ -63,9 +63,14 @@ export interface Done {
 export interface Operated {
   readonly url: string
   readonly pool: pg.Pool
-  readonly log: TableLog
+  readonly log: Log
   readonly operator: Operator
+  readonly topic: string
   readonly topicId: string
+  /** The events of the topic. */
+  readonly counted: typeof counted
+  /** See {@link counting}; of this topic. */
+  counting(name?: string): Application
   /** Starts the application; it is ready when each of its positions is read, halted or paused. */
   start(options?: {
     readonly app?: Application
@@ -84,32 +89,44 @@ export interface Operated {
 /** The log line of a finding. */
 export const ALARM = 'the log is not what it was: this partition is stopped until somebody decides'
 
-/** A database in which the application `app` has handled the numbers 0 to 4 and was stopped; 4 is the last record it saw. */
-export async function operated(t: TestContext, partitions = 1): Promise<Operated> {
+/**
+ * A database in which the application `app` has handled the numbers 0 to 4 and was stopped; 4 is the last record it saw.
+ * On the table log unless another is given; its topic is called `numbers` there.
+ */
+export async function operated(
+  t: TestContext,
+  partitions = 1,
+  testedLog: TestedLog = TABLE_LOG,
+): Promise<Operated> {
   const { url, pool } = await testDatabase(t)
+  const { topic, options } = await testedLog.use(t, 'numbers')
+  const definition = countedIn(topic)
+  const countingHere = (name = 'app'): Application => counting(name, {}, definition)
   await pool.query(
     `create table done (seq bigint generated always as identity, app text, n int, generation int, topic_id uuid, "offset" bigint)`,
   )
   const first = await running(t, {
     database: url,
-    run: [counting()],
-    topics: { numbers: { partitions } },
+    run: [countingHere()],
+    topics: { [topic]: { partitions } },
+    ...options,
   })
-  await first.publishMany(counted, numbers(0, 5))
+  await first.publishMany(definition, numbers(0, 5))
   await settled(first)
   await first.stop()
-  const log = new TableLog({ core: createCore(), pool })
-  cleanup(t, () => log.close())
-  const operator = await connectOperator({ database: pool, user: 'ana@test' })
+  const operator = await connectOperator({ database: pool, user: 'ana@test', ...options })
   cleanup(t, () => operator.close())
-  const topic = await log.topic('numbers')
+  const log = await operator.log()
   return {
     url,
     pool,
     log,
     operator,
-    topicId: topic?.id as string,
-    async start({ app = counting(), log: factory } = {}) {
+    topic,
+    topicId: (await log.topic(topic))?.id as string,
+    counted: definition,
+    counting: countingHere,
+    async start({ app = countingHere(), log: factory = options.log } = {}) {
       const logger = keepingLogger()
       const millrace = await running(t, {
         database: url,

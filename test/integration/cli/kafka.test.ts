@@ -164,8 +164,22 @@ for (const told of ['option', 'environment'] as const) {
       await publish(3)
       await eventually(async () => (await list())?.lag === '1')
       assert.deepEqual(await handled(), [1, 2])
-      const seek = ['consumers', 'seek', '--app', app, '--topic', topic, '--to', '1', '--yes']
-      const sought = await run(...seek, '--reason', 'again')
+      const seek = ['consumers', 'seek', '--app', app, '--topic', topic, '--to']
+      const planned = await Promise.all(
+        ['beginning', 'end', '1', '1h'].map(async (to) => {
+          const { moves } = jsonOf<{ readonly moves: readonly Readonly<Record<string, string>>[] }>(
+            await run(...seek, to, '--dry-run', '--json'),
+          )
+          return moves.map((move) => [move['to'], move['reread'], move['skipped']])
+        }),
+      )
+      assert.deepEqual(planned, [
+        [['0', '2', '0']],
+        [['3', '0', '1']],
+        [['1', '1', '0']],
+        [['0', '2', '0']],
+      ])
+      const sought = await run(...seek, '1', '--yes', '--reason', 'again')
       assert.equal(sought.code, 0, sought.stderr)
       assert.equal((await run('consumers', 'resume', '--app', app)).code, 0)
       await eventually(async () => (await handled()).length === 4)

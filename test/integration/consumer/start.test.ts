@@ -5,15 +5,10 @@ import { start } from '../../../src/app/start.ts'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { application, type StartPosition } from '../../../src/consumer/application.ts'
 import { event } from '../../../src/events/event.ts'
+import { BOTH_LOGS } from '../../support/both-logs.ts'
 import { testDatabase } from '../../support/database.ts'
 import { running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
-
-const counted = event('COUNTED', {
-  source: 'TEST',
-  topic: 'numbers',
-  schema: z.object({ n: z.int() }),
-})
 
 describe('an application that has never read a topic', () => {
   const middle = new Date('2026-11-01T00:00:05.000Z')
@@ -24,34 +19,46 @@ describe('an application that has never read a topic', () => {
     ['begins at an offset', { offset: 7n }, [7, 8, 9, 100]],
     ['begins at the end of the log when the offset is behind it', { offset: 1_000n }, [100]],
   ]
-  for (const [title, position, expected] of cases) {
-    it(title, async (t) => {
-      const { url, pool } = await testDatabase(t)
-      await pool.query('create table done (n int)')
-      const writer = await running(t, { database: url, topics: { numbers: { partitions: 1 } } })
-      for (let n = 0; n < 10; n++) {
-        await writer.publish(counted, { n }, { time: new Date(Date.UTC(2026, 10, 1, 0, 0, n)) })
-      }
-      const app = application('app', { start: position }).on(
-        counted,
-        inTransaction(
-          async ({ data }, { tx }) =>
-            void (await tx.query('insert into done values ($1)', [data.n])),
-        ),
-      )
-      const reader = await running(t, { database: url, run: [app] })
-      await eventually(
-        async () =>
-          (await pool.query('select from millrace.position where owner is not null')).rowCount ===
-          1,
-      )
-      await writer.publish(counted, { n: 100 })
-      await settled(reader)
-      assert.deepEqual(
-        (await pool.query<{ n: number }>('select n from done order by n')).rows.map(({ n }) => n),
-        expected,
-      )
-    })
+  for (const log of BOTH_LOGS) {
+    for (const [title, position, expected] of cases) {
+      it(`${title}, on ${log.name}`, async (t) => {
+        const { url, pool } = await testDatabase(t)
+        const { topic, options } = await log.use(t, 'numbers')
+        const counted = event('COUNTED', {
+          source: 'TEST',
+          topic,
+          schema: z.object({ n: z.int() }),
+        })
+        await pool.query('create table done (n int)')
+        const writer = await running(t, {
+          database: url,
+          topics: { [topic]: { partitions: 1 } },
+          ...options,
+        })
+        for (let n = 0; n < 10; n++) {
+          await writer.publish(counted, { n }, { time: new Date(Date.UTC(2026, 10, 1, 0, 0, n)) })
+        }
+        const app = application('app', { start: position }).on(
+          counted,
+          inTransaction(
+            async ({ data }, { tx }) =>
+              void (await tx.query('insert into done values ($1)', [data.n])),
+          ),
+        )
+        const reader = await running(t, { database: url, run: [app], ...options })
+        await eventually(
+          async () =>
+            (await pool.query('select from millrace.position where owner is not null')).rowCount ===
+            1,
+        )
+        await writer.publish(counted, { n: 100 })
+        await settled(reader)
+        assert.deepEqual(
+          (await pool.query<{ n: number }>('select n from done order by n')).rows.map(({ n }) => n),
+          expected,
+        )
+      })
+    }
   }
 })
 
