@@ -22,7 +22,10 @@ export interface EventOptions<Schema extends StandardSchemaV1> {
    * accident: that is a key like any other.
    */
   readonly key?: (data: StandardSchemaV1.InferInput<Schema>) => string | null
-  /** Version of the data as the schema describes it. A whole number from 1. Default 1. */
+  /**
+   * Version of the data as the schema describes it. A whole number from 1. Default 1. Who reads a new one is deployed before
+   * who publishes it: to a process that only knows an older one, its records are E_EVENT_VERSION.
+   */
   readonly version?: number
   /**
    * How older data is brought to this version, before it is validated: `{ 1: v1 => v2, 2: v2 => v3 }`. Without a hole from

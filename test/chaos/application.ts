@@ -75,10 +75,25 @@ type Fact = z.infer<typeof fact>
 /** The topic of the events, unless a run has one of its own. */
 export const TOPIC = 'orders'
 
-/** The event that the application handles, and one of the same topic that nobody handles. */
-export function chaosEvents(topic: string) {
+/** The fact as version 2 of the event has it. */
+const fact2 = fact.extend({ desk: z.string() })
+
+/** Which version of the event somebody knows, and publishes. */
+export type EventVersion = 1 | 2
+
+/**
+ * The event that the application handles, and one of the same topic that nobody handles. What knows version 2 reads version 1
+ * by an upcaster; the other way round nothing can be read.
+ */
+export function chaosEvents(topic: string, version: EventVersion = 1) {
   const common = { source: 'CHAOS', topic, schema: fact, key: ({ key }: Fact) => key }
-  return { placed: event('ORDER_PLACED', common), noted: event('ORDER_NOTED', common) }
+  const noted = event('ORDER_NOTED', common)
+  const placed = event('ORDER_PLACED', common)
+  if (version === 1) return { placed, noted }
+  const toTwo = (data: unknown): unknown => ({ ...(data as Fact), desk: 'none' })
+  const upcasters = { 1: toTwo }
+  const placed2 = event('ORDER_PLACED', { ...common, schema: fact2, version: 2, upcasters })
+  return { placed: placed2 as typeof placed, noted }
 }
 
 const echo = z.object({ name: z.string(), eventId: z.string(), key: z.string() })
@@ -104,6 +119,8 @@ export interface Surroundings {
   readonly batchRecords: number
   readonly transactionTimeoutMs: number
   readonly topic: string
+  /** The version of the event that it knows. Default 1. */
+  readonly eventVersion?: EventVersion
   /** Where the application begins to read. Default: where the log does. */
   readonly start?: 'end'
   /** Default: the application's own. */
@@ -144,7 +161,7 @@ export function chaosApplication(around: Surroundings): Application {
       })
     },
   })
-  const { placed } = chaosEvents(around.topic)
+  const { placed } = chaosEvents(around.topic, around.eventVersion)
   const jobArgs = ({ id, data }: EventOf<typeof placed>) =>
     data.behaviour === 'quiet'
       ? skip('quiet')

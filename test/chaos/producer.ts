@@ -5,7 +5,7 @@ import { seededRandom, type Random } from '../../src/core/random.ts'
 import { isMillraceError } from '../../src/errors/millrace-error.ts'
 import type { NewRecord } from '../../src/log/port.ts'
 import { appendEntry, type ProduceEntry } from '../support/checker/history.ts'
-import { chaosEvents, DISPOSITIONS, type Behaviour } from './application.ts'
+import { chaosEvents, DISPOSITIONS, type Behaviour, type EventVersion } from './application.ts'
 
 /** How often a behaviour is chosen, in a hundred records; the rest is plain. */
 const SHARES: readonly (readonly [Behaviour, number])[] = [
@@ -37,6 +37,8 @@ export interface ProduceOptions {
   readonly key?: (n: number) => string
   /** Size of the value of record number `n`, in bytes, which is filled up to that. Default: what it takes. */
   readonly bytes?: (n: number) => number
+  /** Version of the event of record number `n`, where the log is in Kafka. Default 1. */
+  readonly version?: (n: number) => EventVersion
   /** Writes the records some other way, of which nobody knows the outcome when it fails. Default: `append` of the log. */
   readonly append?: (records: readonly NewRecord[]) => Promise<void>
 }
@@ -61,7 +63,9 @@ interface Draft {
     readonly key: string
     readonly behaviour: Behaviour
     readonly filler?: string
+    readonly desk?: string
   }
+  readonly version: EventVersion
   readonly timestamp?: Date
 }
 
@@ -104,7 +108,7 @@ export class Producer {
     }
   }
 
-  #draft({ behaviour, key, timestamp, bytes }: ProduceOptions): Draft {
+  #draft({ behaviour, key, timestamp, bytes, version }: ProduceOptions): Draft {
     const n = this.#n
     this.#n += 1
     const { seed, keys = 40 } = this.#options
@@ -112,9 +116,10 @@ export class Producer {
     const is = key?.(n) ?? drawn
     const does = behaviour?.(n) ?? FIRST[n] ?? this.#behaviour()
     const at = timestamp === undefined ? {} : { timestamp: timestamp(n) }
-    const plain = { n, key: is, behaviour: does }
+    const isOf = version?.(n) ?? 1
+    const plain = { n, key: is, behaviour: does, ...(isOf === 1 ? {} : { desk: 'front' }) }
     const data = bytes === undefined ? plain : filledUp(plain, bytes(n))
-    return { id: `event-${seed}-${n}`, key: is, data, ...at }
+    return { id: `event-${seed}-${n}`, key: is, data, version: isOf, ...at }
   }
 
   #behaviour(): Behaviour {
@@ -179,10 +184,10 @@ export class Producer {
 /** Nobody can say whether it was written. */
 const UNKNOWN: ReadonlySet<string> = new Set(['E_DB_UNKNOWN_COMMIT', 'E_LOG_UNKNOWN_APPEND'])
 
-function recordOf(topic: string, { id, key, data, timestamp }: Draft): NewRecord {
+function recordOf(topic: string, { id, key, data, version, timestamp }: Draft): NewRecord {
   const { placed, noted } = chaosEvents(topic)
   const { type } = data.behaviour === 'unhandled' ? noted : placed
-  const headers = envelope(id, type)
+  const headers = envelope(id, type, version)
   const at = timestamp === undefined ? {} : { timestamp }
   return { topic, key: Buffer.from(key), value: valueOf(data), headers, ...at }
 }
@@ -201,12 +206,17 @@ function filledUp(data: Draft['data'], bytes: number): Draft['data'] {
   return { ...data, filler: filler.slice(0, Math.max(0, missing)) }
 }
 
-function envelope(id: string, type: string): readonly (readonly [string, Uint8Array])[] {
+function envelope(
+  id: string,
+  type: string,
+  version: EventVersion,
+): readonly (readonly [string, Uint8Array])[] {
   const headers = {
     ce_specversion: '1.0',
     ce_id: id,
     ce_type: type,
     ce_source: 'CHAOS',
+    ...(version === 1 ? {} : { ce_dataversion: String(version) }),
     'content-type': 'application/json',
   }
   return Object.entries(headers).map(([name, value]) => [name, Buffer.from(value)])

@@ -2,7 +2,7 @@
 import { flushCompileCache } from 'node:module'
 import { start } from '../../src/app/start.ts'
 import { jsonLogger } from '../../src/telemetry/json-logger.ts'
-import { chaosApplication } from './application.ts'
+import { chaosApplication, type EventVersion } from './application.ts'
 import type { KafkaOptions } from '../../src/kafka/kafka.ts'
 import { setTrap, type Trap } from './failpoints.ts'
 
@@ -18,6 +18,7 @@ export interface WorkerConfig {
   readonly batchRecords: number
   readonly concurrency: number
   readonly topic: string
+  readonly eventVersion?: EventVersion
   readonly start?: 'end'
   readonly maxValueBytes?: number
   /** Where the log is, when it is in Kafka. */
