@@ -35,7 +35,7 @@ export interface ListenerOptions {
  *
  * Modes: connecting → listening ⇄ degraded → stopped. Degraded: nothing arrives (no connection, or a pooler in
  * transaction mode, which swallows notifications without a word); everything goes on by polling. A self-ping tells the
- * two apart and leads back.
+ * two apart and leads back. Both are logged, once each, however often it is tried in between.
  */
 export class Listener {
   readonly #core: Core
@@ -46,6 +46,7 @@ export class Listener {
   #client: PoolClient | undefined
   #awaited: string | undefined
   #listening = false
+  #saidDegraded = false
 
   constructor(options: ListenerOptions) {
     this.#core = options.core
@@ -133,6 +134,8 @@ export class Listener {
       this.#awaited = undefined
       if (!this.#listening) {
         this.#listening = true
+        if (this.#saidDegraded) this.#core.logger.info({}, 'wake-ups arrive again')
+        this.#saidDegraded = false
         // Whatever was said while nobody listened is lost: let everybody look once.
         for (const set of this.#subscribers.values()) for (const onWake of set) onWake('')
       }
@@ -142,7 +145,8 @@ export class Listener {
   }
 
   #degrade(error: unknown): void {
-    if (this.#listening || this.#client !== undefined) {
+    if (!this.#saidDegraded) {
+      this.#saidDegraded = true
       this.#core.logger.warn(
         { error },
         'no wake-ups arrive: polling only, until listening works again',
