@@ -4,6 +4,7 @@ import { benchJobs } from './jobs.ts'
 import { benchKafkaConsume } from './kafka-consume.ts'
 import { benchLatency } from './latency.ts'
 import { benchMemory } from './memory.ts'
+import { benchOnce } from './once.ts'
 import { benchPipeline } from './pipeline.ts'
 import { benchRelay } from './relay.ts'
 import { formatRows, type BenchOptions, type BenchRow } from './rows.ts'
@@ -16,6 +17,7 @@ const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<BenchR
   'kafka-consume': benchKafkaConsume,
   relay: benchRelay,
   'dead-letters': benchDeadLetters,
+  once: benchOnce,
 }
 
 /** How many jobs, or records, when nothing else is asked for. */
@@ -27,6 +29,7 @@ const COUNTS: Readonly<Record<string, number>> = {
   'kafka-consume': 500_000,
   relay: 200_000,
   'dead-letters': 200_000,
+  once: 100_000,
 }
 
 const { values, positionals } = parseArgs({

@@ -474,6 +474,16 @@ table millrace.replay_range
   constraint replay_range_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES millrace.replay(id) ON DELETE CASCADE
   CREATE UNIQUE INDEX replay_range_pkey ON millrace.replay_range USING btree (replay_id, partition)
 
+table millrace.seen_event
+  key uuid not null
+  topic_id uuid not null
+  offset bigint not null
+  expires_at timestamp with time zone not null
+  partition integer not null
+  constraint seen_event_pkey PRIMARY KEY (key)
+  CREATE INDEX seen_event_expiry ON millrace.seen_event USING btree (expires_at)
+  CREATE UNIQUE INDEX seen_event_pkey ON millrace.seen_event USING btree (key)
+
 table millrace.topic
   id uuid not null
   name text not null

@@ -5,6 +5,7 @@ import { checkMigrations, checkParts } from './doctor-millrace.ts'
 import { checkAlerts, checkDeadLetters, checkExports } from './doctor-dead-letters.ts'
 import { checkLog } from './doctor-log.ts'
 import { checkOutbox } from './doctor-outbox.ts'
+import { checkSeenEvents } from './doctor-seen.ts'
 import type { Operator } from './operator.ts'
 
 /** Options of {@link examine}. */
@@ -37,6 +38,8 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
   if (await hasTables(pool)) {
     checks.push(...(await guarded('millrace', 'tables of millrace', () => checkParts(pool))))
     checks.push(...(await guarded('outbox', 'outbox', () => checkOutbox(pool))))
+    const seen = (): Promise<Check[]> => checkSeenEvents(pool)
+    checks.push(...(await guarded('seen-events', 'remembered events', seen)))
     const letters = (): Promise<Check[]> => checkDeadLetters(pool)
     checks.push(...(await guarded('dead-letters', 'dead letters', letters)))
     const copies = (): Promise<Check[]> => checkExports(pool)

@@ -1,3 +1,4 @@
+import { parseDuration, type Duration } from '../core/duration.ts'
 import { Problems, isWhole } from '../errors/config.ts'
 import type { Definition, EventOf } from '../events/definition.ts'
 import { isTopicName } from '../events/names.ts'
@@ -106,6 +107,8 @@ export interface Registration {
   readonly handler: HandlerDefinition<never>
   readonly name: string
   readonly filter: ((event: ReceivedEvent<string, unknown>) => boolean) | undefined
+  /** See {@link OnOptions.once}, in milliseconds. */
+  readonly onceMs: number | undefined
 }
 
 /** Options of {@link Application.on}. */
@@ -117,7 +120,22 @@ export interface OnOptions<E> {
   readonly name?: string
   /** Records for which it returns false are counted as filtered, under the reason `filter`. Pure and quick. Default: all pass. */
   readonly filter?: (event: E) => boolean
+  /**
+   * For events that their producer may append more than once: how long the handler remembers events it has had, by source
+   * and id: `'7d'`. Within that time it handles an event once; another record of the same event, whatever its partition, is
+   * counted as filtered, under the reason `duplicate`. So it is too when the first became a dead letter: that one is to be
+   * replayed. The same record again, after a seek, is no duplicate, nor is a dead letter that is replayed; a replay of past
+   * records handles each event once for itself. What nobody could read, or `filter` or `prepare` skipped, is not remembered.
+   *
+   * It costs two statements per batch, and a row of `millrace.seen_event` for every event until the time is over. Not for
+   * records whose id is made of their place: tombstones, and foreign definitions without `id`. Default: every record is
+   * handled, whatever its event. Bounds 1 second … 365 days.
+   */
+  readonly once?: Duration
 }
+
+/** Bounds of {@link OnOptions.once}, in milliseconds. */
+const ONCE = { min: 1_000, max: 365 * 86_400_000 } as const
 
 /** An independent reader of topics with its own positions. A plain value: nothing runs before `start`. */
 export interface Application {
@@ -129,7 +147,7 @@ export interface Application {
   /**
    * A copy of this application that also handles `definition`. An event may have several handlers; each gets every
    * record once.
-   * @throws E_CONFIG_INVALID when the event already has a handler of that name.
+   * @throws E_CONFIG_INVALID when the event already has a handler of that name, or an option is wrong.
    */
   on<D extends Definition>(
     definition: D,
@@ -164,7 +182,7 @@ function build(
     on<D extends Definition>(
       definition: D,
       handler: HandlerDefinition<EventOf<D>>,
-      { name: given, filter }: OnOptions<EventOf<D>> = {},
+      { name: given, filter, once }: OnOptions<EventOf<D>> = {},
     ): Application {
       const handlerName = given ?? handler.defaultName ?? definition.type
       const problems = new Problems(`application '${name}'`)
@@ -192,6 +210,7 @@ function build(
         'one of a topic that is not among deadLetterTopics',
         definition.topic,
       )
+      const onceMs = once === undefined ? undefined : checkOnce(problems, definition, once)
       problems.throwIfAny()
       return build(name, options, [
         ...registrations,
@@ -200,10 +219,32 @@ function build(
           handler,
           name: handlerName,
           filter: filter as Registration['filter'],
+          onceMs,
         },
       ])
     },
   })
+}
+
+/** `once` in milliseconds. */
+function checkOnce(problems: Problems, definition: Definition, once: Duration): number | undefined {
+  const ms = parseDuration(once)
+  problems.expect(
+    ms !== undefined && ms >= ONCE.min && ms <= ONCE.max,
+    'once',
+    `a time from 1 second to 365 days, as '7d' or in milliseconds`,
+    once,
+  )
+  const { kind, type } = definition
+  problems.expect(
+    kind === 'event' || (kind === 'foreign' && definition.id !== undefined),
+    'once',
+    kind === 'foreign'
+      ? `a definition of ${type} with { id }: without it every record has an id of its own, made of its place`
+      : `no such option for ${type}: tombstones have no id of their own, only one made of their place`,
+    once,
+  )
+  return ms
 }
 
 const FLOOD_BRAKE: Required<FloodBrake> = {

@@ -8,6 +8,7 @@ import type { Transaction } from '../postgres/transaction.ts'
 import type { BatchScope } from './batch-environment.ts'
 import { factsOf, traceOf, type EventFacts } from './event-facts.ts'
 import { isSkip, type PreparedRecord } from './handler.ts'
+import { DUPLICATE } from './seen-events.ts'
 import type { BoundHandler, Item, Step } from './step.ts'
 import { takeIn } from './take-in.ts'
 
@@ -39,12 +40,14 @@ export interface Applied {
  * then what is done set-wise. What failed before is given back; where it goes, and the position, are the caller's.
  *
  * `onStep` is told whose function is being called, and `undefined` when nobody's is: so the caller knows whose error it was.
+ * `duplicates` are not handled: see `claimEvents`.
  */
 export async function applyItems(
   { env, signal, reservations }: BatchScope,
   tx: Transaction,
   items: readonly Item[],
   onStep: (step: Step | undefined) => void,
+  duplicates: ReadonlySet<Step>,
 ): Promise<Applied> {
   const { core, options, pace } = env
   const failed: FailedRecord[] = []
@@ -74,7 +77,9 @@ export async function applyItems(
       for (const step of item.steps) {
         const { handler, event, context, prepared } = step
         const { run } = handler
-        if (step.failure !== undefined) {
+        if (duplicates.size > 0 && duplicates.has(step)) {
+          filter(DUPLICATE)
+        } else if (step.failure !== undefined) {
           const attempts = context.attempt
           failed.push({ item, handler: handler.name, ...step.failure, attempts, event })
         } else if (step.skipped !== undefined) {

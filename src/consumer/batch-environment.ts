@@ -8,6 +8,7 @@ import type { ResolvedApplicationOptions } from './application.ts'
 import type { HandlerEnvironment } from './handler.ts'
 import type { BatchPace } from './batch-pace.ts'
 import type { BatchReservations } from './batch-reservations.ts'
+import { decide } from './decide.ts'
 import type { BoundHandler, Item } from './step.ts'
 
 /** What the batches of one owned partition need. */
@@ -16,6 +17,8 @@ export interface BatchEnvironment extends HandlerEnvironment {
   readonly options: ResolvedApplicationOptions
   readonly decode: (record: LogRecord) => Decoded | Promise<Decoded>
   readonly handlersOf: (definition: unknown) => readonly BoundHandler[]
+  /** Whether any handler has `once`. */
+  readonly remembers: boolean
   readonly processId: string
   /** Resolves when this process may act; see `Heartbeat.alive`. */
   readonly whenAlive: (signal: AbortSignal) => Promise<void>
@@ -53,6 +56,14 @@ export interface Brake {
   ): Promise<number | undefined>
 }
 
+/**
+ * Whose records these are to handlers with `once`; absent: read from the log as it goes on.
+ *
+ * `dead-letters` are never refused: whoever replays one knows that it has been seen. Past records are a reading of their
+ * own, in which every event is handled once, whatever other readings have had: `replay` is its number.
+ */
+export type Rereading = 'dead-letters' | { readonly replay: bigint }
+
 /** Records on their way to their dispositions: what that needs, what is said of them in the log, and what ends it early. */
 export interface BatchScope {
   readonly env: BatchEnvironment
@@ -61,6 +72,8 @@ export interface BatchScope {
   readonly signal: AbortSignal
   /** What handlers have reserved for the batch; absent in a replay. */
   readonly reservations?: BatchReservations
+  /** What handlers with `once` make of it. Default: the records are read as the log goes on. */
+  readonly rereading?: Rereading
 }
 
 /** Waits between tries of a record that failed: 0.2 s, doubling, at most 10 s. */
@@ -87,4 +100,16 @@ export async function waitBeforeRetry(
     throw abortReason(signal)
   })
   onWaiting(null)
+}
+
+/** Asks the database until it answers: what hangs on the answer is not done before. */
+export async function untilAnswered<T>(scope: BatchScope, ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (decide(error, 1, Number.MAX_SAFE_INTEGER) !== 'wait') throw error
+      await waitBeforeRetry(scope, { attempt, error, what: 'the database' })
+    }
+  }
 }

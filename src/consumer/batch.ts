@@ -16,6 +16,7 @@ import {
 } from './positions.ts'
 import { prepareItems } from './prepare.ts'
 import { hashOf } from './record-hash.ts'
+import { skipSeen } from './seen-events.ts'
 import { BatchReservations } from './batch-reservations.ts'
 import { settleItems, type CommitRange, type ItemRange } from './settle.ts'
 import type { Item } from './step.ts'
@@ -34,7 +35,8 @@ const NOTHING: Applied = {
  * Takes the records of one read of a partition to their dispositions.
  *
  * decode → prepare (over keys at once, outside any transaction) → one transaction: apply, jobs, dead letters, and last
- * of all the compare-and-set of the position. What is done when it fails is told by `settleItems`.
+ * of all the compare-and-set of the position. What is done when it fails is told by `settleItems`. Where handlers ask for
+ * it, events that they have had already are left out before `prepare`, and once more, for good, in the transaction.
  */
 export class Batch {
   readonly #scope: BatchScope
@@ -82,6 +84,7 @@ export class Batch {
       const item = toItem(scope, record, generation)
       items.push(item instanceof Promise ? await item : item)
     }
+    await skipSeen(scope, items)
     await prepareItems(scope, items)
     using reservations = new BatchReservations()
     const batch = new Batch({ ...scope, reservations }, position, items, read.nextOffset)

@@ -34,6 +34,7 @@ export function bindApplication(
     application: application.name,
     options,
     makesJobs: [...handlers.values()].flat().some(({ run }) => run.disposition === 'jobs'),
+    remembers: [...handlers.values()].flat().some(({ once }) => once !== undefined),
     handlerNames: new Set([...handlers.values()].flat().map(({ name }) => name)),
     decode: createDecoder([...handlers.keys()], {
       ...(options.maxValueBytes === undefined ? {} : { maxValueBytes: options.maxValueBytes }),
@@ -53,14 +54,25 @@ function bind(
   environment: HandlerEnvironment,
 ): Map<Definitions, BoundHandler[]> {
   const handlers = new Map<Definitions, BoundHandler[]>()
-  for (const { definition, handler, name, filter } of application.registrations) {
+  for (const { definition, handler, name, filter, onceMs } of application.registrations) {
     const run = (handler as HandlerDefinition<Step['event']>).bind(environment)
-    const bound: BoundHandler = { name, run: filter === undefined ? run : filtered(run, filter) }
+    const bound: BoundHandler = {
+      name,
+      run: filter === undefined ? run : filtered(run, filter),
+      ...(onceMs === undefined
+        ? {}
+        : { once: { identity: identityOf(application, definition, name), rememberMs: onceMs } }),
+    }
     const list = handlers.get(definition)
     if (list === undefined) handlers.set(definition, [bound])
     else list.push(bound)
   }
   return handlers
+}
+
+/** What no other handler has, and none of these can have a line break in it. */
+function identityOf({ name }: Application, { topic, type }: Definitions, handler: string): string {
+  return [name, handler, topic, type].join('\n')
 }
 
 function filtered(

@@ -6,6 +6,7 @@ import { rolledBack } from '../postgres/rolled-back.ts'
 import type { Transaction } from '../postgres/transaction.ts'
 import type { BatchScope } from './batch-environment.ts'
 import { decide } from './decide.ts'
+import { claimEvents } from './seen-events.ts'
 import type { Item, Step } from './step.ts'
 
 /** A step that failed while it was only tried. */
@@ -45,9 +46,11 @@ export async function probe(
   const deadline = core.clock.monotonicMs() + timeoutMs
   const left = (): number => deadline - core.clock.monotonicMs()
   const run = async (tx: Transaction): Promise<number> => {
+    const duplicates = await claimEvents(scope, tx, items.slice(from))
     for (let end = from; end < items.length; end += 1) {
       for (const step of (items[end] as Item).steps) {
         if (step.failure !== undefined || step.skipped !== undefined) continue
+        if (duplicates.has(step)) continue
         throwIfAborted(scope.signal)
         if (left() <= 0) return end
         const error = await tryStep(scope, tx, step, { left, constraints })

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
 import { fingerprintOf } from '../dead-letter/fingerprint.ts'
 import { describeError } from '../errors/describe.ts'
-import { waitBeforeRetry, type BatchScope, type Brake } from './batch-environment.ts'
-import { decide } from './decide.ts'
+import { untilAnswered, type BatchScope, type Brake } from './batch-environment.ts'
 import {
   findFlood,
   findRelapse,
@@ -278,17 +277,5 @@ function findingOf(
         codeVersion: env.codeVersion,
       },
     },
-  }
-}
-
-/** Asks the database until it answers: nothing is set aside before it is known whether that may be. */
-async function untilAnswered<T>(scope: BatchScope, ask: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await ask()
-    } catch (error) {
-      if (decide(error, 1, Number.MAX_SAFE_INTEGER) !== 'wait') throw error
-      await waitBeforeRetry(scope, { attempt, error, what: 'the database' })
-    }
   }
 }

@@ -9,7 +9,7 @@ import { isSkip } from './handler.ts'
 import type { Item, Step } from './step.ts'
 
 /**
- * Calls `prepare` for every step that has one: several keys at once, in order within a key, outside any transaction.
+ * Calls `prepare` for every step that has one and is not skipped yet: several keys at once, in order within a key, outside any transaction.
  * What each gave, or why it never will, is kept on the step.
  * @throws the signal's reason when it is aborted; FloodStopReason as soon as the failures are a flood, whatever the rest does.
  */
@@ -17,7 +17,7 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
   const lanes = new Map<string, Step[]>()
   for (const [index, { steps }] of items.entries()) {
     for (const step of steps) {
-      if (step.handler.run.prepare === undefined) continue
+      if (step.handler.run.prepare === undefined || step.skipped !== undefined) continue
       const key = step.event.key === null ? `#${index}` : `=${step.event.key}`
       const lane = lanes.get(key)
       if (lane === undefined) lanes.set(key, [step])

@@ -4,6 +4,7 @@ import type { Transaction } from '../postgres/transaction.ts'
 import { applyItems, type Applied } from './apply.ts'
 import { waitBeforeRetry, type BatchScope } from './batch-environment.ts'
 import { decide } from './decide.ts'
+import { claimEvents } from './seen-events.ts'
 import type { Item, Step } from './step.ts'
 
 /** Some items, one after the other, out of all that are being settled. */
@@ -46,6 +47,8 @@ class Settlement {
   #culprit: Step | undefined
   /** Whether the handlers are at work, or have thrown. */
   #applying = false
+  /** Whether events are being claimed, or could not be. */
+  #claiming = false
 
   constructor(scope: BatchScope, items: readonly Item[], commit: CommitRange) {
     this.#scope = scope
@@ -124,6 +127,8 @@ class Settlement {
 
   /** Whose error it was: the step that was being applied, or all of a lone record's, or unknown. */
   #culprits(error: Error, from: number, to: number): readonly Step[] | undefined {
+    // Before any handler: another transaction has the same event, and takes its time.
+    if (this.#claiming) return undefined
     // "Current transaction is aborted": somebody before swallowed the error that did it.
     const swallowed = (error as { code?: string }).code === '25P02'
     // Out of time: whoever was on when the limit struck need not be the slow one.
@@ -141,11 +146,16 @@ class Settlement {
   async #try(range: ItemRange): Promise<void> {
     this.#culprit = undefined
     this.#applying = false
+    this.#claiming = false
     await this.#commit(range, async (tx, items) => {
+      this.#claiming = true
+      const duplicates = await claimEvents(this.#scope, tx, items)
+      this.#claiming = false
       this.#applying = true
-      const applied = await applyItems(this.#scope, tx, items, (step) => {
+      const onStep = (step: Step | undefined): void => {
         this.#culprit = step
-      })
+      }
+      const applied = await applyItems(this.#scope, tx, items, onStep, duplicates)
       this.#applying = false
       return applied
     })

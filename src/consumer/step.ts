@@ -10,10 +10,20 @@ import type { RecordContext, RecordHandler, Skip } from './handler.ts'
 
 type Event = ReceivedEvent<string, unknown>
 
+/** What a handler with `once` goes by. */
+export interface OnceRule {
+  /** Tells it apart from every other handler of every application. */
+  readonly identity: string
+  /** How long it remembers an event that it has had, in milliseconds. */
+  readonly rememberMs: number
+}
+
 /** A handler of an application, bound and named. */
 export interface BoundHandler {
   readonly name: string
   readonly run: RecordHandler<Event>
+  /** Given: it handles an event once, however often it was appended. */
+  readonly once?: OnceRule
 }
 
 /** One record for one handler, on its way through a batch. Attempts and failures outlive a rolled-back transaction. */
@@ -24,8 +34,10 @@ export interface Step {
   prepared: unknown
   /** Set once it is certain that this record fails for this handler. */
   failure: { readonly stage: DeadLetterStage; readonly error: unknown } | undefined
-  /** Set when `prepare` said that there is nothing to do. */
+  /** Set when `prepare` said that there is nothing to do, or when its event is known to be a duplicate. */
   skipped: Skip | undefined
+  /** Set once it was asked for; see `keyOf` of seen-events.ts. */
+  seenKey?: string
 }
 
 /** A record of a batch with what is to become of it. */

@@ -36,7 +36,7 @@ export class LettersRun extends ReplayWork {
   }
 
   async #records(letters: readonly LetterToReplay[]): Promise<void> {
-    const scope = this.scope()
+    const scope = this.scope('dead-letters')
     const letterOf = new Map<Item, LetterToReplay>()
     for (const letter of letters) letterOf.set(await itemOf(scope, letter), letter)
     const items = [...letterOf.keys()]

@@ -4,6 +4,7 @@ import { toItem } from '../consumer/items.ts'
 import { prepareItems } from '../consumer/prepare.ts'
 import type { Item } from '../consumer/step.ts'
 import { failpoint } from '../core/failpoint.ts'
+import { skipSeen } from '../consumer/seen-events.ts'
 import { fingerprintOf } from '../dead-letter/fingerprint.ts'
 import type { LogRecord } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
@@ -25,7 +26,7 @@ export class RecordsRun extends ReplayWork {
     const range = await nextRange(pool, this.replay.id)
     await failpoint('replay:read')
     if (range === undefined) return 0
-    const scope = this.scope()
+    const scope = this.scope({ replay: this.replay.id })
     const records = this.replay.records as PastRecords
     const { topic, topicId, handler } = records
     const { bound } = this.options
@@ -72,6 +73,7 @@ export class RecordsRun extends ReplayWork {
     for (const record of records)
       items.push(await itemOf(scope, record, handler, -Number(range.replayId)))
     if (items.length === 0) return this.#move(range, end)
+    await skipSeen(scope, items)
     await prepareItems(scope, items)
     let at = range.next
     const endOf = (item: Item): bigint => items[items.indexOf(item) + 1]?.record.offset ?? end

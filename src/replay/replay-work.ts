@@ -2,7 +2,7 @@ import { abortReason, StopReason, throwIfAborted } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
 import type { FailedRecord } from '../consumer/apply.ts'
 import { BackPressure } from '../consumer/back-pressure.ts'
-import type { BatchScope } from '../consumer/batch-environment.ts'
+import type { BatchScope, Rereading } from '../consumer/batch-environment.ts'
 import type { BoundApplication } from '../consumer/bind.ts'
 import { settleItems, type CommitRange } from '../consumer/settle.ts'
 import type { Item } from '../consumer/step.ts'
@@ -130,13 +130,14 @@ export abstract class ReplayWork {
   }
 
   /** What records need on their way through the handlers. No brake: a replay has limits of its own. */
-  protected scope(): BatchScope {
+  protected scope(rereading: Rereading): BatchScope {
     const { bound, processId } = this.options
     if (bound === undefined) throw new Error('records are replayed by an application')
     return {
       env: { ...bound, processId, brake: undefined, onWaiting: () => {} },
       about: { replay: String(this.replay.id) },
       signal: this.signal,
+      rereading,
     }
   }
 

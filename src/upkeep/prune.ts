@@ -23,7 +23,10 @@ export const ensureDays: Duty = {
   run: (parts) => ensureHistoryDays(parts),
 }
 
-/** Drops the days of history, attempts and effects that are over, and deletes old batches, processes long dead and minutes of the rate. */
+/**
+ * Drops the days of history, attempts and effects that are over, and deletes old batches, processes long dead, minutes of the
+ * rate, and ids of events whose time is over.
+ */
 export const prune: Duty = {
   name: 'prune',
   intervalMs: 60_000,
@@ -34,6 +37,7 @@ export const prune: Duty = {
     await deleteInBatches(parts.pool, signal, BATCHES_SQL, [parts.historyDays, BATCH])
     await deleteInBatches(parts.pool, signal, PROCESSES_SQL, [DEAD_PROCESS_HOURS, BATCH])
     await deleteInBatches(parts.pool, signal, MINUTES_SQL, [RATE_MINUTES, BATCH])
+    await deleteInBatches(parts.pool, signal, SEEN_SQL, [BATCH])
   },
 }
 
@@ -75,6 +79,11 @@ const PROCESSES_SQL = `/* millrace:prune-processes */ delete from millrace.proce
 const MINUTES_SQL = `/* millrace:prune-minutes */ delete from millrace.fingerprint_minute where ctid = any (array(
     select ctid from millrace.fingerprint_minute
     where minute < (select clock_timestamp()) - $1 * interval '1 minute' limit $2))`
+
+/** What a batch is just taking over is locked, and no longer over: it is left to it. */
+const SEEN_SQL = `/* millrace:prune-seen */ delete from millrace.seen_event where ctid = any (array(
+    select ctid from millrace.seen_event
+    where expires_at < (select clock_timestamp()) order by expires_at limit $1 for update skip locked))`
 
 async function deleteInBatches(
   pool: Pool,

@@ -234,6 +234,32 @@ describe('millrace doctor', () => {
     )
   })
 
+  it('tells how many events are remembered, and warns when nobody forgets them', async (t) => {
+    const cli = await cliWithDatabase(t)
+    const found = async (): Promise<string> =>
+      /^(.) remembered events +(.*)$/m
+        .exec((await cli.run(['doctor'])).stdout)
+        ?.slice(1)
+        .join(' ') ?? ''
+    assert.equal(await found(), '')
+    await cli.pool.query(
+      `insert into millrace.seen_event (key, topic_id, "offset", expires_at, partition)
+       select gen_random_uuid(), gen_random_uuid(), n, clock_timestamp() + interval '1 day', 0 from generate_series(1, 12345) n`,
+    )
+    assert.match(await found(), /^✓ some, in \d MiB$/)
+    await cli.pool.query('analyze millrace.seen_event')
+    assert.match(await found(), /^✓ about 12,345, in \d MiB$/)
+    await cli.pool.query(
+      `update millrace.seen_event set expires_at = clock_timestamp() - interval '3 hours' where "offset" = 7`,
+    )
+    assert.match(
+      await found(),
+      /^! about 12,345, in \d MiB; the time of the oldest was over 3 h ago$/,
+    )
+    const { stdout } = await cli.run(['doctor'])
+    assert.match(stdout, /fix: Start at least one process without upkeep: false: it forgets them/)
+  })
+
   it('fails for halted partitions and missing days, on one line each', async (t) => {
     const cli = await cliWithDatabase(t)
     await cli.pool.query(

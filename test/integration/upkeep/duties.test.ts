@@ -172,6 +172,32 @@ test('old batches and processes long dead are deleted, unless somebody still ref
   assert.equal(batches.rows[0].n, 6)
 })
 
+test('events whose time is over are forgotten, however many, and others are not', async (t) => {
+  const bed = await jobsBed(t)
+  await bed.pool.query(
+    `insert into millrace.seen_event (key, topic_id, "offset", expires_at, partition)
+     select gen_random_uuid(), gen_random_uuid(), n, clock_timestamp() + (n - 12000) * interval '1 minute', 0
+     from generate_series(0, 12009) n`,
+  )
+  // One of them is just being taken over by a batch: it is not waited for.
+  const client = await bed.pool.connect()
+  await client.query('begin')
+  await client.query('select from millrace.seen_event where "offset" = 5000 for update')
+  await run(prune, bed)
+  await client.query('rollback')
+  client.release()
+  const left = async (): Promise<number[]> =>
+    (
+      await bed.pool.query<{ at: number }>(
+        'select "offset"::int as at from millrace.seen_event order by 1',
+      )
+    ).rows.map(({ at }) => at)
+  const young = Array.from({ length: 9 }, (_, n) => 12_001 + n)
+  assert.deepEqual(await left(), [5_000, ...young])
+  await run(prune, bed)
+  assert.deepEqual(await left(), young)
+})
+
 test('counts are folded into one row each, without changing their sum', async (t) => {
   const bed = await jobsBed(t)
   for (const delta of [3, 4, -2]) {

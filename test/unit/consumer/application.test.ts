@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { application } from '../../../src/consumer/application.ts'
+import { z } from 'zod'
+import { inTransaction } from '../../../src/bridge/in-transaction.ts'
+import { application, type Application, type OnOptions } from '../../../src/consumer/application.ts'
+import type { Definition } from '../../../src/events/definition.ts'
+import { event } from '../../../src/events/event.ts'
+import { foreign } from '../../../src/events/foreign.ts'
+import { tombstone } from '../../../src/events/tombstone.ts'
 
 describe('the flood brake of an application', () => {
   it('has limits where nothing is said, keeps those that are, and is off where it is false', () => {
@@ -23,5 +29,45 @@ describe('the flood brake of an application', () => {
     )
     assert.throws(() => application('a', { floodBrake: true as never }), /floodBrake: expected/)
     assert.throws(() => application('a', { floodBrake: null as never }), /floodBrake: expected/)
+  })
+})
+
+describe('a handler that is to handle an event once', () => {
+  const schema = z.object({ id: z.string() })
+  const on = (definition: Definition, once: NonNullable<OnOptions<never>['once']>): Application =>
+    application('a').on(
+      definition,
+      inTransaction(() => {}),
+      { once },
+    )
+  const paid = event('PAID', { source: 'BANK', topic: 'paid', schema })
+
+  it('remembers events for as long as it says, from a second to a year', () => {
+    assert.equal(on(paid, '7d').registrations[0]?.onceMs, 7 * 86_400_000)
+    assert.equal(on(paid, 1_000).registrations[0]?.onceMs, 1_000)
+    assert.equal(on(paid, '365d').registrations[0]?.onceMs, 365 * 86_400_000)
+    for (const wrong of ['999ms', '366d', 0, -1, Number.NaN, '7 days', true]) {
+      assert.throws(
+        () => on(paid, wrong as never),
+        /once: expected a time from 1 second to 365 days, as '7d' or in milliseconds, got/,
+      )
+    }
+    const plain = application('a').on(
+      paid,
+      inTransaction(() => {}),
+    )
+    assert.equal(plain.registrations[0]?.onceMs, undefined)
+  })
+
+  it('needs events that have an id of their own', () => {
+    assert.ok(on(foreign('prices', { schema, id: ({ id }) => id }), '1h'))
+    assert.throws(
+      () => on(foreign('prices', { schema }), '1h'),
+      /once: expected a definition of FOREIGN:prices with \{ id \}: without it every record has an id of its own/,
+    )
+    assert.throws(
+      () => on(tombstone('paid'), '1h'),
+      /once: expected no such option for TOMBSTONE:paid/,
+    )
   })
 })
