@@ -127,6 +127,8 @@ export interface Surroundings {
   readonly maxValueBytes?: number
   /** Handlers publish an event beside each row of effect. Default `false`. */
   readonly outbox?: boolean
+  /** Handlers handle an event once, however often it was appended. Default `false`. */
+  readonly once?: boolean
 }
 
 /** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
@@ -168,9 +170,10 @@ export function chaosApplication(around: Surroundings): Application {
       : { eventId: id, key: data.key, behaviour: data.behaviour }
   const { batchRecords, transactionTimeoutMs, start = 'beginning', maxValueBytes } = around
   const limit = maxValueBytes === undefined ? {} : { maxValueBytes }
+  const once = around.once === true ? ({ once: '1h' } as const) : {}
   return application(APPLICATION, { batchRecords, transactionTimeoutMs, start, ...limit })
-    .on(placed, toJob(call, jobArgs))
-    .on(placed, toJob(record, jobArgs))
+    .on(placed, toJob(call, jobArgs), once)
+    .on(placed, toJob(record, jobArgs), once)
     .on(
       placed,
       inTransaction({
@@ -197,7 +200,7 @@ export function chaosApplication(around: Surroundings): Application {
           })
         },
       }),
-      { name: LEDGER },
+      { name: LEDGER, ...once },
     )
 }
 

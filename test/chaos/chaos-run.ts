@@ -55,6 +55,8 @@ export interface ChaosRunOptions {
   readonly log?: KafkaOptions
   /** What is published goes to Kafka through the outbox; workers relay it, and their handlers publish too. Default `false`. */
   readonly outbox?: boolean
+  /** Handlers handle an event once, however often it was appended. Default `false`. */
+  readonly once?: boolean
   readonly partitions?: number
   /** Default: {@link seedOf}. */
   readonly seed?: number
@@ -174,6 +176,7 @@ export class ChaosRun {
       seed,
       application: APPLICATION,
       orderedHandlers: [LEDGER],
+      onceHandlers: options.once === true ? [CALL, RECORD, LEDGER] : [],
       transactionalKinds: [RECORD],
       callingKinds: [CALL, RECORD],
       backoffMs: { [CALL]: PROMISED_BACKOFF_MS, [RECORD]: PROMISED_BACKOFF_MS },
@@ -218,7 +221,7 @@ export class ChaosRun {
   /** Starts a worker process. */
   worker(told: Partial<WorkerConfig> & { readonly trap?: Trap } = {}): ChaosWorker {
     this.#workers += 1
-    const { url, database, log, outbox = false, workers } = this.#options
+    const { url, database, log, outbox = false, once = false, workers } = this.#options
     const name = told.name ?? `worker-${this.#workers}`
     const config: WorkerConfig = {
       ...UNTOUCHED,
@@ -227,6 +230,7 @@ export class ChaosRun {
       effectsUrl: this.effects.url,
       topic: this.topic,
       outbox,
+      once,
       ...(log === undefined ? {} : { log: { ...log, clientId: name } }),
       ...told,
       name,

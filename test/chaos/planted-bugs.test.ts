@@ -9,6 +9,7 @@ import { RECORD } from './application.ts'
 import type { ChaosRun } from './chaos-run.ts'
 import { deadLetterOperators } from './dead-letter-operators.ts'
 import {
+  appendedTwice,
   fencedConsumer,
   killed,
   stoppedJob,
@@ -35,6 +36,12 @@ const BUGS: readonly PlantedBug[] = [
       killed(t, [{ name: 'batch:before-commit', count: 2, signal: 'SIGKILL' }], options),
   },
   { patch: 'no-compare-and-set.patch', breaks: 'I2', scenario: fencedConsumer },
+  {
+    patch: 'duplicates-handled.patch',
+    breaks: 'I2',
+    scenario: (t, options) =>
+      appendedTwice(t, [{ name: 'batch:before-commit', count: 2, signal: 'SIGKILL' }], options),
+  },
   { patch: 'rescue-of-the-living.patch', breaks: 'I7', scenario: upkeepReplaced },
   {
     patch: 'undecodable-dropped.patch',

@@ -31,8 +31,10 @@ export interface ProduceOptions {
   readonly persistent?: boolean
   /** Time of record number `n`, where the log is in Kafka. Default: the log's. */
   readonly timestamp?: (n: number) => Date
-  /** How often it appends the same records, where the log is in Kafka. Default 1. */
+  /** How often it appends the same records. Default 1. */
   readonly copies?: number
+  /** Partition of record number `n` when it is appended for the `time`th time, from 0. Default: by its key. */
+  readonly partition?: (n: number, time: number) => number
   /** Key of record number `n`. Default: by chance. */
   readonly key?: (n: number) => string
   /** Size of the value of record number `n`, in bytes, which is filled up to that. Default: what it takes. */
@@ -133,16 +135,22 @@ export class Producer {
 
   async #write(
     drafts: readonly Draft[],
-    { copies: times = 1, append }: ProduceOptions,
+    { copies: times = 1, partition, append }: ProduceOptions,
   ): Promise<ProduceEntry['outcome']> {
     const { millrace, historyFile, topic, outbox = false } = this.#options
     let outcome: ProduceEntry['outcome'] = 'ok'
     try {
       if (append !== undefined) await append(drafts.map((draft) => recordOf(topic, draft)))
-      else if (outbox || millrace.log.transactional) await this.#publish(drafts)
+      else if (times === 1 && (outbox || millrace.log.transactional)) await this.#publish(drafts)
       else {
-        for (let time = 0; time < times; time += 1)
-          await millrace.log.append(drafts.map((draft) => recordOf(topic, draft)))
+        for (let time = 0; time < times; time += 1) {
+          await millrace.log.append(
+            drafts.map((draft) => ({
+              ...recordOf(topic, draft),
+              ...(partition === undefined ? {} : { partition: partition(draft.data.n, time) }),
+            })),
+          )
+        }
       }
     } catch (error) {
       const isUnknown = isMillraceError(error) && UNKNOWN.has(error.code)

@@ -5,6 +5,7 @@ import { eventually as patiently } from '../support/wait.ts'
 import { CALL, type RECORD } from './application.ts'
 import { ChaosRun } from './chaos-run.ts'
 import type { Trap } from './failpoints.ts'
+import type { ProduceOptions } from './producer.ts'
 
 /** On a busy machine everything takes its time. */
 const ROLLED_BACK = 'a batch was rolled back: the partition was given up while it was under way'
@@ -25,6 +26,10 @@ export interface ScenarioOptions {
   readonly log?: KafkaOptions
   /** What is published goes there through the outbox. Default `false`. */
   readonly outbox?: boolean
+  /** Handlers handle an event once. Default `false`. */
+  readonly once?: boolean
+  /** Copies of a record may be in other partitions than that of its key. */
+  readonly relocates?: boolean
 }
 
 const LOST = 'the partition belongs to another process now, or was moved'
@@ -36,7 +41,11 @@ const TRIED_AGAIN = 'a batch failed and is tried again'
 export async function killed(
   t: TestContext,
   traps: readonly Trap[],
-  { records = 80, ...options }: ScenarioOptions & { readonly records?: number } = {},
+  {
+    records = 80,
+    produced,
+    ...options
+  }: ScenarioOptions & { readonly records?: number; readonly produced?: ProduceOptions } = {},
 ): Promise<ChaosRun> {
   const run = await ChaosRun.begin(t, {
     name: `killed at ${traps.at(-1)?.name}`,
@@ -44,7 +53,7 @@ export async function killed(
     workers: { batchRecords: 10, takeOverMs: 1_000 },
     ...options,
   })
-  await run.producer.produce(records)
+  await run.producer.produce(records, produced)
   for (const trap of traps) {
     const worker = run.worker({ name: `dies-at-${trap.name.replace(':', '-')}`, trap })
     const at = await worker.trapped()
@@ -56,8 +65,38 @@ export async function killed(
     })
   }
   await run.worker({ name: 'survivor' }).ready()
-  await run.producer.produce(20)
+  await run.producer.produce(20, produced)
   await run.quiet(40_000)
+  return run
+}
+
+/**
+ * Events are appended twice, half of them into two partitions, and handlers handle an event once; workers are killed, each
+ * at one of the places, and another one finishes.
+ */
+export async function appendedTwice(
+  t: TestContext,
+  traps: readonly Trap[],
+  options: ScenarioOptions & { readonly records?: number } = {},
+): Promise<ChaosRun> {
+  const run = await killed(t, traps, {
+    ...options,
+    once: true,
+    relocates: true,
+    produced: {
+      copies: 2,
+      perTransaction: 4,
+      partition: (n, time) => (n % 2 === 0 ? n % 4 : (n + time) % 4),
+    },
+  })
+  const duplicates = await count(
+    run,
+    `select coalesce(sum((filtered_by ->> 'duplicate')::int), 0)::int as n from millrace.batch`,
+  )
+  run.fault('appended twice', run.topic, Date.now(), {
+    seen: duplicates > 0,
+    text: `${duplicates} records were filtered as duplicates`,
+  })
   return run
 }
 

@@ -25,6 +25,8 @@ export interface WorkerConfig {
   readonly log?: KafkaOptions
   /** Relays the outbox, and its handlers publish through it. Default `false`. */
   readonly outbox?: boolean
+  /** Its handlers handle an event once. Default `false`. */
+  readonly once?: boolean
   readonly trap?: Trap
 }
 

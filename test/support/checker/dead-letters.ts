@@ -1,10 +1,17 @@
-import { isThereIn, placeOf, readIn, type DeadLetterDump, type Dumps } from './dumps.ts'
+import {
+  isThereIn,
+  placeOf,
+  readIn,
+  type DeadLetterDump,
+  type Dumps,
+  type RecordDump,
+} from './dumps.ts'
 import { entriesOf, runOf, type HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
 /**
- * I8: there is one dead letter for each record and handler that must fail, in each generation in which it was read, and
- * for each discarded job; none besides; and its key and value are the producer's, byte for byte. That of a job that was
+ * I8: there is one dead letter for each record and handler that must fail, in each generation in which it was read (of an
+ * event's copies, where a handler handles it once, for one of them), and for each discarded job; none besides; and its key and value are the producer's, byte for byte. That of a job that was
  * discarded while the log could not be read, or after the log had lost the record, has neither. Each is open, parked, replayed or discarded; that of a discarded job
  * is not replayed.
  */
@@ -13,7 +20,7 @@ export function checkDeadLetters(
   dumps: Dumps,
 ): readonly Violation[] {
   const { found, note } = collect('I8')
-  const { outages = false } = runOf(history)
+  const { outages = false, onceHandlers = [] } = runOf(history)
   const produced = new Map(entriesOf(history, 'produce').map((entry) => [entry.id, entry]))
   const records = Map.groupBy(dumps.records, placeOf)
   const letters = Map.groupBy(dumps.deadLetters, subjectOf)
@@ -21,6 +28,11 @@ export function checkDeadLetters(
     note(group.length === 1, () => `${subject} has ${group.length} dead letters`)
   }
 
+  const copies = Map.groupBy(dumps.records, ({ id }) => id)
+  /** Whether the dead letter of one of its copies stands for that of a record. */
+  const isOfCopy = (handler: string, { id }: RecordDump, generation: number): boolean =>
+    onceHandlers.includes(handler) &&
+    copies.get(id)?.some((copy) => letters.has(ofRecord(handler, copy, generation))) === true
   const expected = new Set<string>()
   for (const record of dumps.records) {
     const position = dumps.positions.find(
@@ -29,7 +41,9 @@ export function checkDeadLetters(
     if (position === undefined) continue
     for (const generation of readIn(dumps, position, record)) {
       for (const [handler, is] of Object.entries(produced.get(record.id)?.dispositions ?? {})) {
-        if (is === 'dead') expected.add(`${handler} of ${placeOf(record)} generation ${generation}`)
+        const subject = ofRecord(handler, record, generation)
+        if (is !== 'dead') continue
+        if (letters.has(subject) || !isOfCopy(handler, record, generation)) expected.add(subject)
       }
     }
   }
@@ -83,6 +97,14 @@ const STATES: ReadonlySet<string> = new Set(['open', 'parked', 'replayed', 'disc
 
 function subjectOf(letter: DeadLetterDump): string {
   return letter.jobId === null
-    ? `${letter.handler} of ${placeOf(letter)} generation ${letter.generation ?? 0}`
+    ? ofRecord(letter.handler, letter, letter.generation)
     : `job ${letter.jobId}`
+}
+
+function ofRecord(
+  handler: string,
+  at: Parameters<typeof placeOf>[0],
+  generation: number | null,
+): string {
+  return `${handler} of ${placeOf(at)} generation ${generation ?? 0}`
 }

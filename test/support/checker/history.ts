@@ -11,6 +11,8 @@ export interface RunEntry {
   readonly application: string
   /** Handlers that write one effect row per record, and in whose order of keys that happens. */
   readonly orderedHandlers: readonly string[]
+  /** Handlers that handle an event once, wherever its copies stand. Default none. */
+  readonly onceHandlers?: readonly string[]
   /** Kinds of jobs that write one effect row through their own transaction. */
   readonly transactionalKinds: readonly string[]
   /** Kinds of jobs that call the outside world. */

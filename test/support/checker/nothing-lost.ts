@@ -26,17 +26,31 @@ type Traces = ReadonlyMap<string, ReadonlyMap<Disposition, number>>
 /**
  * I1: each record below the position was read, or an operator said that it is not to be; in every generation in which it
  * was read it has, for every handler, exactly the disposition that its producer knows it must have, and in no other any.
- * The rows of the batches tile what was read in a generation without hole or overlap, and count what is really in them.
+ * Of an event that was appended more than once, a handler that handles it once has left that to one of its copies, and the
+ * others are filtered. The rows of the batches tile what was read in a generation without hole or overlap, and count what is really in them.
  */
 export function checkNothingLost(
   history: readonly HistoryEntry[],
   dumps: Dumps,
 ): readonly Violation[] {
   const { found, note } = collect('I1')
-  const { application } = runOf(history)
+  const { application, onceHandlers = [] } = runOf(history)
   const produced = new Map(entriesOf(history, 'produce').map((entry) => [entry.id, entry]))
   const traces = tracesOf(dumps)
+  const copied = copiesOf(dumps, onceHandlers)
   const positions = dumps.positions.filter((position) => position.application === application)
+  /** What must become of a record in a generation, where it may be the copy that was left out. */
+  const expectedAt = (record: RecordDump, generation: number): Dispositions => {
+    const dispositions = produced.get(record.id)?.dispositions ?? {}
+    if (!copied.events.has(record.id)) return dispositions
+    const there = traces.get(generationOf(record, generation))
+    return Object.fromEntries(
+      Object.entries(dispositions).map(([handler, disposition]) => {
+        const isLeftOut = copied.handlers.has(handler) && there?.has(handler) !== true
+        return [handler, isLeftOut ? 'filtered' : disposition]
+      }),
+    )
+  }
   for (const record of dumps.records) {
     const expected = produced.get(record.id)
     const position = positions.find((p) => isOf(p, record))
@@ -54,22 +68,72 @@ export function checkNothingLost(
       if (!isGoneUnread(record) && !isThereIn(record, generation)) continue
       const there: Traces = traces.get(generationOf(record, generation)) ?? new Map()
       const shown = generation === 0 ? show(record) : `${show(record)} in generation ${generation}`
-      if (generations.has(generation)) checkDispositions(shown, expected, there, note)
+      if (generations.has(generation))
+        checkDispositions(shown, expectedAt(record, generation), there, note)
       else note(there.size === 0, () => `${shown} is not read, but has ${showTraces(there)}`)
     }
   }
   for (const position of positions) {
     const batches = dumps.batches.filter((batch) => partitionOf(batch) === partitionOf(position))
     for (const ofOne of Map.groupBy(batches, laneOf).values()) checkTiles(position, ofOne, note)
-    for (const batch of batches) checkBatch(batch, dumps.records, produced, note)
+    for (const batch of batches) checkBatch(batch, dumps.records, expectedAt, note)
   }
+  checkCopies(dumps, { produced, positions, traces, copied }, note)
   return found
 }
 
+/** The events that stand in the log more than once, and the handlers that are to handle them once. */
+interface Copied {
+  readonly events: ReadonlyMap<string, readonly RecordDump[]>
+  readonly handlers: ReadonlySet<string>
+}
+
+function copiesOf({ records }: Dumps, handlers: readonly string[]): Copied {
+  const events = new Map<string, readonly RecordDump[]>()
+  if (handlers.length > 0) {
+    for (const [id, copies] of Map.groupBy(records, (record) => record.id))
+      if (copies.length > 1) events.set(id, copies)
+  }
+  return { events, handlers: new Set(handlers) }
+}
+
+/** Where all copies of an event were read, one of them was handled; that no other was, {@link checkOneJob} says. */
+function checkCopies(
+  dumps: Dumps,
+  {
+    produced,
+    positions,
+    traces,
+    copied,
+  }: {
+    readonly produced: ReadonlyMap<string, ProduceEntry>
+    readonly positions: readonly PositionDump[]
+    readonly traces: ReadonlyMap<string, Traces>
+    readonly copied: Copied
+  },
+  note: Note,
+): void {
+  for (const [id, copies] of copied.events) {
+    const read = copies.every((record) => {
+      const position = positions.find((p) => isOf(p, record))
+      return position !== undefined && readIn(dumps, position, record).has(0)
+    })
+    for (const [handler, disposition] of Object.entries(produced.get(id)?.dispositions ?? {})) {
+      if (!read || !copied.handlers.has(handler) || disposition === 'filtered') continue
+      note(
+        copies.some((record) => traces.get(generationOf(record, 0))?.has(handler) === true),
+        () => `event ${id} was read ${copies.length} times, and is nothing for ${handler}`,
+      )
+    }
+  }
+}
+
+type Dispositions = ProduceEntry['dispositions']
+
 type Note = (holds: boolean, witness: () => string) => void
 
-function checkDispositions(shown: string, expected: ProduceEntry, there: Traces, note: Note): void {
-  for (const [handler, disposition] of Object.entries(expected.dispositions)) {
+function checkDispositions(shown: string, expected: Dispositions, there: Traces, note: Note): void {
+  for (const [handler, disposition] of Object.entries(expected)) {
     const counts = there.get(handler) ?? new Map<Disposition, number>()
     const kinds = [...counts.keys()]
     const holds =
@@ -83,7 +147,7 @@ function checkDispositions(shown: string, expected: ProduceEntry, there: Traces,
   }
   for (const [handler, counts] of there) {
     note(
-      handler in expected.dispositions,
+      handler in expected,
       () => `${shown} is nothing for ${handler}, and is ${showCounts(counts)}`,
     )
   }
@@ -115,7 +179,7 @@ function checkTiles(position: PositionDump, batches: readonly BatchDump[], note:
 function checkBatch(
   batch: BatchDump,
   records: readonly RecordDump[],
-  produced: ReadonlyMap<string, ProduceEntry>,
+  expectedAt: (record: RecordDump, generation: number) => Dispositions,
   note: Note,
 ): void {
   const counts = { records: 0, done: 0, jobs: 0, filtered: 0, dead: 0 }
@@ -123,7 +187,7 @@ function checkBatch(
     if (!isOf(batch, record) || record.offset < batch.first || record.offset >= batch.next) continue
     if (!isThereIn(record, batch.generation)) continue
     counts.records += 1
-    for (const disposition of Object.values(produced.get(record.id)?.dispositions ?? {})) {
+    for (const disposition of Object.values(expectedAt(record, batch.generation))) {
       counts[disposition] += 1
     }
   }

@@ -1,12 +1,13 @@
 import { placeOf, type Dumps, type OriginDump } from './dumps.ts'
-import type { HistoryEntry } from './history.ts'
+import { runOf, type HistoryEntry } from './history.ts'
 import { collect, type Violation } from './verdict.ts'
 
 /**
  * I2: one job per application, handler, record and generation, over the hot table, the history and all that the shadow
- * table ever saw; and a job stands in one of the two tables, once.
+ * table ever saw; and a job stands in one of the two tables, once. For a handler that handles an event once, whatever it
+ * made of the event's copies is of one of them: jobs, effects, dead letters.
  */
-export function checkOneJob(_: readonly HistoryEntry[], dumps: Dumps): readonly Violation[] {
+export function checkOneJob(history: readonly HistoryEntry[], dumps: Dumps): readonly Violation[] {
   const { found, note } = collect('I2')
   const ids = new Map<string, Set<string>>()
   const add = (id: string, origin: OriginDump | null): void => {
@@ -34,7 +35,41 @@ export function checkOneJob(_: readonly HistoryEntry[], dumps: Dumps): readonly 
   for (const id of inserted) {
     note(standing.has(id), () => `job ${id} was inserted and is neither hot nor history`)
   }
+  for (const [event, places] of placesByEvent(history, dumps)) {
+    note(
+      places.size === 1,
+      () => `${event} was handled at ${places.size} places: ${[...places].join(', ')}`,
+    )
+  }
   return found
+}
+
+/** Where handlers that handle an event once have handled it: a replay for itself, all other readings together. */
+function placesByEvent(
+  history: readonly HistoryEntry[],
+  dumps: Dumps,
+): ReadonlyMap<string, ReadonlySet<string>> {
+  const once = new Set(runOf(history).onceHandlers)
+  const places = new Map<string, Set<string>>()
+  if (once.size === 0) return places
+  const eventAt = new Map(dumps.records.map((record) => [placeOf(record), record.id]))
+  const add = (handler: string, at: Parameters<typeof placeOf>[0], generation: number): void => {
+    const event = eventAt.get(placeOf(at))
+    if (event === undefined || !once.has(handler)) return
+    const reading = generation < 0 ? ` in replay ${-generation}` : ''
+    const name = `event ${event} for ${handler}${reading}`
+    places.set(name, (places.get(name) ?? new Set()).add(placeOf(at)))
+  }
+  for (const { origin } of [...dumps.jobs, ...dumps.jobTransitions]) {
+    if (origin !== null) add(origin.handler, origin, origin.generation)
+  }
+  for (const effect of dumps.effects) {
+    if (effect.source === 'record') add(effect.name, effect, effect.generation ?? 0)
+  }
+  for (const letter of dumps.deadLetters) {
+    if (letter.jobId === null) add(letter.handler, letter, letter.generation ?? 0)
+  }
+  return places
 }
 
 function nameOf(origin: OriginDump): string {
