@@ -9,10 +9,20 @@ export interface OrderedBy {
   readonly reason?: string | undefined
 }
 
+/** Everything that an operator can do, by the name that the audit has for it. A new one needs its place in the tests of all. */
+export type OperatorActionName =
+  | `consumers.${'pause' | 'resume' | 'accept-failures' | 'seek' | 'resolve'}`
+  | `dlq.${'replay' | 'dry-run' | 'edit' | 'discard'}`
+  | `records.${'replay' | 'dry-run'}`
+  | `replays.${'pause' | 'resume' | 'abort'}`
+  | `jobs.${'retry' | 'cancel'}`
+  | 'events.publish'
+  | 'outbox.accept'
+
 /** Something that an operator did. */
 export interface OperatorAction extends OrderedBy {
   /** What was done: `consumers.seek`. */
-  readonly action: string
+  readonly action: OperatorActionName
   /** What was asked for. bigints become texts. */
   readonly filter: unknown
   /** How many partitions, jobs or records were changed. */

@@ -65,8 +65,8 @@ export async function discardDeadLetters(
         )
         const changed = rowCount ?? 0
         if (changed > 0) {
-          const action = { user, reason, action: 'dlq.discard', filter: selection, count: changed }
-          await noteAction(tx, action)
+          const action = 'dlq.discard'
+          await noteAction(tx, { user, reason, action, filter: selection, count: changed })
         }
         return changed
       }),
