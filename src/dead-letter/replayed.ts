@@ -119,15 +119,19 @@ export async function countSelected(
 /**
  * Holds dead letters until the transaction ends, in the order of their numbers; gives those that are still to be worked on
  * and are what was read of them.
+ *
+ * Each is looked up by its number. Joined, a table without statistics, as it is right after a mass failure, was read as a whole
+ * for every chunk: 490 ms where 70,000 were open, against 10 ms.
  */
 export async function lockLetters(
   db: Queryable,
   letters: readonly Pick<LetterToReplay, 'id' | 'revision'>[],
 ): Promise<ReadonlySet<bigint>> {
   const { rows } = await db.query<{ id: string }>(
-    `/* millrace:replay-lock */ select d.id::text from millrace.dead_letter d
-     join unnest($1::bigint[], $2::int[]) l(id, revision) on l.id = d.id and l.revision = d.revision
-     where d.state in ('open', 'parked') order by d.id for update of d`,
+    `/* millrace:replay-lock */ select d.id::text
+     from (select * from unnest($1::bigint[], $2::int[]) u(id, revision) order by id) l
+     cross join lateral (select id, state, revision from millrace.dead_letter where id = l.id for update) d
+     where d.revision = l.revision and d.state in ('open', 'parked')`,
     [
       plainArray(letters.map(({ id }) => String(id))),
       plainArray(letters.map(({ revision }) => revision)),

@@ -4,7 +4,7 @@ import type pg from 'pg'
 import { connectOperator } from '../../../src/app/operator.ts'
 import { writeDeadLetters, type NewDeadLetter } from '../../../src/dead-letter/dead-letter.ts'
 import { editDeadLetter } from '../../../src/dead-letter/order.ts'
-import { nextLetters, type LetterToReplay } from '../../../src/dead-letter/replayed.ts'
+import { lockLetters, nextLetters, type LetterToReplay } from '../../../src/dead-letter/replayed.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { deadLetter, recordOf } from '../../support/dead-letters.ts'
@@ -85,5 +85,29 @@ describe('a chunk of a replay', () => {
     assert.equal(letters.length, 12)
     for (const { key, value, headers } of letters)
       assert.deepEqual([key, value, headers], [null, null, []])
+  })
+
+  it('is held by number, also right after a mass failure, of which the database has no statistics yet', async (t) => {
+    const { pool } = await testDatabase(t)
+    await pool.query('alter table millrace.dead_letter set (autovacuum_enabled = off)')
+    await pool.query(
+      `insert into millrace.dead_letter (application, handler, stage, error, attempts)
+       select 'billing', 'bill', 'apply', '{}', 1 from generate_series(1, 20000)`,
+    )
+    const client = await pool.connect()
+    try {
+      await client.query('begin')
+      const letters = Array.from({ length: 500 }, (_, n) => ({ id: BigInt(n + 101), revision: 0 }))
+      assert.equal((await lockLetters(client, letters)).size, 500)
+      const { rows } = await client.query<{ n: string }>(
+        `select (pg_stat_get_xact_tuples_returned('millrace.dead_letter'::regclass)
+           + (select sum(pg_stat_get_xact_tuples_returned(indexrelid)) from pg_index
+              where indrelid = 'millrace.dead_letter'::regclass))::text as n`,
+      )
+      assert.ok(Number(rows[0]?.n) <= 1_000, `${rows[0]?.n} rows and entries were read`)
+    } finally {
+      await client.query('rollback')
+      client.release()
+    }
   })
 })
