@@ -20,6 +20,10 @@ export const METRICS = {
   jobsDiscarded: 'jobs.discarded',
   attemptsFailed: 'attempts.failed',
   deadLetters: 'dead-letters',
+  /** Label: application. What became of dead letters and past records in replays that were no dry runs. */
+  replayPassed: 'replay.passed',
+  replayFailed: 'replay.failed',
+  replaySkipped: 'replay.skipped',
   /** Label: topic. Events published by millrace on the table log, or through the outbox. */
   eventsPublished: 'events.published',
   /** Records in the outbox of which it is not known that they are in the log. */

@@ -66,6 +66,35 @@ export async function readOpenDeadLetters(db: Queryable): Promise<OpenDeadLetter
   }))
 }
 
+/** How many groups of one application there are, by what is left of them. */
+export interface GroupCounts {
+  /** Null: jobs that no application made. */
+  readonly application: string | null
+  /** Of which something is open. */
+  readonly open: number
+  /** Of which nothing is open, but something is parked. */
+  readonly parked: number
+  /** Of which everything was replayed or discarded. */
+  readonly closed: number
+}
+
+/** The groups of every application that ever had one, by name. Reads one row per group. */
+export async function countDeadLetterGroups(db: Queryable): Promise<GroupCounts[]> {
+  const { rows } = await db.query<GroupCounts & Record<string, unknown>>(
+    `/* millrace:dead-letter-group-counts */ select nullif(application, '') as application,
+       (count(*) filter (where open > 0))::int as open,
+       (count(*) filter (where open <= 0 and parked > 0))::int as parked,
+       (count(*) filter (where open <= 0 and parked <= 0))::int as closed
+     from (
+       select application, fingerprint, sum(open) as open, sum(parked) as parked from (
+         select application, fingerprint, open, parked from millrace.fingerprint
+         union all select application, fingerprint, open, parked from millrace.fingerprint_delta
+       ) c group by application, fingerprint
+     ) g group by g.application order by g.application`,
+  )
+  return rows
+}
+
 /** The groups with most open dead letters, most first; at most `limit`, bounds 1 … 1,000. */
 export async function readDeadLetterGroups(
   db: Queryable,

@@ -2,9 +2,11 @@ import { alertState } from '../alerts/queries.ts'
 import type { ConsumerSummary } from '../consumer/queries.ts'
 import { METRICS, readCounts, type Count, type Metric } from '../counts/counts.ts'
 import {
+  countDeadLetterGroups,
   readDeadLetterGroups,
   readOpenDeadLetters,
   type DeadLetterGroup,
+  type GroupCounts,
   type OpenDeadLetters,
 } from '../counts/dead-letter-groups.ts'
 import { queueFigures, type QueueFigures } from '../jobs/queue-figures.ts'
@@ -20,6 +22,7 @@ export interface DatabaseFigures {
   readonly counts: readonly Count[]
   readonly deadLetters: readonly OpenDeadLetters[]
   readonly groups: readonly DeadLetterGroup[]
+  readonly groupCounts: readonly GroupCounts[]
   readonly queues: readonly QueueFigures[]
   readonly outbox: OutboxSummary
   readonly processes: number
@@ -27,7 +30,7 @@ export interface DatabaseFigures {
   readonly alertsWaiting: number
 }
 
-/** Reads what the database knows. Its cost does not grow with records, jobs or dead letters. */
+/** Reads what the database knows. Its cost does not grow with records, jobs or dead letters; a little with their causes. */
 export async function readFigures(db: Queryable): Promise<DatabaseFigures> {
   const counts = await readCounts(db)
   const queues = counts.filter(({ metric }) => metric === METRICS.jobsUnfinished)
@@ -35,6 +38,7 @@ export async function readFigures(db: Queryable): Promise<DatabaseFigures> {
     counts,
     deadLetters: await readOpenDeadLetters(db),
     groups: await readDeadLetterGroups(db, GROUPS_SHOWN),
+    groupCounts: await countDeadLetterGroups(db),
     queues: await queueFigures(
       db,
       queues.map(({ label }) => label),
@@ -56,7 +60,7 @@ async function readFleet(db: Queryable): Promise<Pick<DatabaseFigures, 'processe
 
 /** What the database knows, as metrics. */
 export function databaseFamilies(figures: DatabaseFigures): MetricFamily[] {
-  const { counts, deadLetters, groups, queues, outbox } = figures
+  const { counts, deadLetters, groups, groupCounts, queues, outbox } = figures
   const by = (metric: Metric, label: string): Sample[] =>
     counts
       .filter((count) => count.metric === metric)
@@ -67,9 +71,9 @@ export function databaseFamilies(figures: DatabaseFigures): MetricFamily[] {
     help,
     samples,
   })
-  const disposition = (metric: Metric, name: string): Sample[] =>
-    by(metric, 'application').map(({ labels = {}, value }) => ({
-      labels: { ...labels, disposition: name },
+  const ofApplications = (metric: Metric, more: Labels): Sample[] =>
+    by(metric, 'application').map(({ labels, value }) => ({
+      labels: { ...labels, ...more },
       value,
     }))
   const app = ({ application }: { readonly application: string | null }): Labels => ({
@@ -130,11 +134,31 @@ export function databaseFamilies(figures: DatabaseFigures): MetricFamily[] {
       `Dead letters of one fingerprint set aside within the last hour, for the ${GROUPS_SHOWN} with most open ones.`,
       each(groups, group, (g) => g.lastHour),
     ),
+    gauge(
+      'millrace_error_groups',
+      'Fingerprints of dead letters, by what is left of them: open, else parked, else closed (all replayed or discarded).',
+      (['open', 'parked', 'closed'] as const).flatMap((status) =>
+        each(
+          groupCounts,
+          (one) => ({ ...app(one), status }),
+          (one) => one[status],
+        ),
+      ),
+    ),
+    counter(
+      'millrace_replay_records_total',
+      'What became of dead letters and past records in replays; dry runs do not count.',
+      [
+        ...ofApplications(METRICS.replayPassed, { outcome: 'passed' }),
+        ...ofApplications(METRICS.replayFailed, { outcome: 'failed' }),
+        ...ofApplications(METRICS.replaySkipped, { outcome: 'skipped' }),
+      ],
+    ),
     counter('millrace_records_total', 'What became of records, per record and handler.', [
-      ...disposition(METRICS.recordsDone, 'done'),
-      ...disposition(METRICS.recordsJobs, 'jobs'),
-      ...disposition(METRICS.recordsFiltered, 'filtered'),
-      ...disposition(METRICS.recordsDeadLettered, 'dead-lettered'),
+      ...ofApplications(METRICS.recordsDone, { disposition: 'done' }),
+      ...ofApplications(METRICS.recordsJobs, { disposition: 'jobs' }),
+      ...ofApplications(METRICS.recordsFiltered, { disposition: 'filtered' }),
+      ...ofApplications(METRICS.recordsDeadLettered, { disposition: 'dead-lettered' }),
     ]),
     gauge(
       'millrace_consumer_backlog',

@@ -1,3 +1,4 @@
+import { addCounts, METRICS } from '../counts/counts.ts'
 import type { ErrorDescription } from '../errors/describe.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
 import { plainArray, textArray } from '../postgres/array.ts'
@@ -33,7 +34,7 @@ export interface ChunkCounts {
 }
 
 /**
- * Counts what became of a chunk, behind all that it has done in its transaction, and applies the limits of the replay. The
+ * Counts what became of a chunk, for the replay and for whoever watches, behind all that it has done in its transaction, and applies the limits of the replay. The
  * compare-and-set on owner, epoch and state is the fence: whoever was replaced, and whoever an operator has paused
  * meanwhile, commits nothing.
  * @throws E_CONSUMER_NOT_OWNER when the replay is not ours, or not running, any more. The caller rolls back.
@@ -55,6 +56,14 @@ export async function passFence(
   const counted = rows[0]
   if (counted === undefined) throw notOurs(replay)
   const now = { passed: Number(counted.passed), failed: Number(counted.failed) }
+  if (!replay.dryRun) {
+    const label = replay.application ?? ''
+    await addCounts(db, [
+      { metric: METRICS.replayPassed, label, delta: passed },
+      { metric: METRICS.replayFailed, label, delta: failed },
+      { metric: METRICS.replaySkipped, label, delta: skipped },
+    ])
+  }
   const limit = limitReached(replay, now, passed + failed)
   if (limit === undefined) return { goesOn: true }
   await db.query(

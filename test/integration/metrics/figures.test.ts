@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
+import { connectOperator } from '../../../src/app/operator.ts'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { toJob } from '../../../src/bridge/to-job.ts'
 import { application } from '../../../src/consumer/application.ts'
@@ -8,9 +10,13 @@ import { writeDeadLetters } from '../../../src/dead-letter/dead-letter.ts'
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
 import { job } from '../../../src/jobs/job.ts'
+import { getReplay, orderReplay } from '../../../src/replay/order.ts'
+import type { ReplayPace } from '../../../src/replay/replay.ts'
+import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { deadLetter } from '../../support/dead-letters.ts'
 import { parseExposition, type ReadFamily } from '../../support/exposition.ts'
+import { holdAt } from '../../support/held.ts'
 import { keepingLogger, running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
 
@@ -193,6 +199,67 @@ describe('the figures at /metrics', () => {
     assert.deepEqual([summary.deadLettersOpen, summary.deadLettersParked], [1, 2])
   })
 
+  it('tell what became of what was replayed, and of which causes something is open, parked or nothing left', async (t) => {
+    const { url, pool } = await testDatabase(t)
+    let mended = false
+    const till = application('till', { floodBrake: false }).on(
+      sold,
+      inTransaction(({ data }) => {
+        if (data.n === 5) throw permanent('it is too dear')
+        if (!mended) throw permanent('it has no price')
+      }),
+    )
+    const millrace = await running(t, {
+      database: url,
+      run: [till],
+      metrics: { port: 0 },
+      topics: { sales: { partitions: 1 } },
+    })
+    const operator = await connectOperator({ database: pool, user: 'ana@test' })
+    cleanup(t, () => operator.close())
+    const replayed = async (pace: Partial<ReplayPace> = {}): Promise<void> => {
+      const { id } = await orderReplay(operator, { selection: { application: 'till' }, ...pace })
+      await eventually(async () => (await getReplay(pool, id)).state === 'finished')
+    }
+    const seen = (metrics: Metrics): unknown => ({
+      replayed: ['passed', 'failed', 'skipped'].map((outcome) =>
+        valueOf(metrics, 'millrace_replay_records_total', { application: 'till', outcome }),
+      ),
+      groups: ['open', 'parked', 'closed'].map((status) =>
+        valueOf(metrics, 'millrace_error_groups', { application: 'till', status }),
+      ),
+    })
+    const show = async (expected: unknown): Promise<void> => {
+      let found: unknown
+      await eventually(async () => {
+        found = seen(await scrape(millrace.metricsUrl))
+        return isDeepStrictEqual(found, expected)
+      }).catch(() => assert.deepEqual(found, expected))
+    }
+    await millrace.publishMany(
+      sold,
+      Array.from({ length: 6 }, (_, n) => ({ n })),
+    )
+    await settled(millrace)
+    await replayed({ dryRun: true })
+    const none = [undefined, undefined, undefined]
+    await show({ replayed: none, groups: [2, 0, 0] })
+    mended = true
+    await replayed()
+    await show({ replayed: [5, 1, undefined], groups: [1, 0, 1] })
+    await replayed({ maxReplays: 1 })
+    await show({ replayed: [5, 2, undefined], groups: [0, 1, 1] })
+    // What somebody discards while it is being worked on.
+    await pool.query(`update millrace.dead_letter set state = 'open' where state = 'parked'`)
+    const held = holdAt(t, 'replay:read', 1)
+    const last = replayed()
+    await held.reached
+    await pool.query(`update millrace.dead_letter set state = 'discarded' where state = 'open'`)
+    held.release()
+    await last
+    await show({ replayed: [5, 2, 1], groups: [0, 0, 2] })
+  })
+
   it('tell what waits in a queue, and how long the first in line has been due', async (t) => {
     const { url, pool } = await testDatabase(t)
     const watcher = await running(t, { database: url, metrics: { port: 0 }, upkeep: false })
@@ -228,4 +295,6 @@ const KNOWN_LABELS = [
   'state',
   'disposition',
   'fingerprint',
+  'status',
+  'outcome',
 ]
