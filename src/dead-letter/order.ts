@@ -6,6 +6,7 @@ import type { Queryable } from '../postgres/queryable.ts'
 import { retryConflicts } from '../postgres/retry-conflicts.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { throwNotFound } from './not-found.ts'
+import { carriedConditions, selectedPages } from './selected.ts'
 import { selectedSql, type DeadLetterSelection } from './selection.ts'
 
 /** What carries an order out; an operator has it all. */
@@ -39,14 +40,29 @@ export async function seenSoFar(db: Queryable): Promise<SeenSoFar> {
 
 /**
  * Discards what is open of a selection: it is not replayed, and not counted as open, any more. Bytes, error and history
- * stay. In transactions of 5,000 each with its own note in the audit, so what was done before an error stays done.
+ * stay. In transactions of 5,000 at most, each with its own note in the audit, so what was done before an error stays done.
  * @param order.reason why: without one, nobody will know later that it was right.
  * @param order.seen only what was there then: what has failed later, also of the same number, nobody has looked at.
  * @returns how many were discarded.
  */
 export async function discardDeadLetters(
+  parts: DeadLetterOrderParts,
+  selection: DeadLetterSelection,
+  how: { readonly reason: string; readonly seen: SeenSoFar },
+): Promise<number> {
+  if (carriedConditions(selection) === undefined) return discard(parts, selection, selection, how)
+  let discarded = 0
+  for await (const ids of selectedPages(parts.pool, selection, how.seen.end)) {
+    if (ids.length > 0) discarded += await discard(parts, { ...selection, ids }, selection, how)
+  }
+  return discarded
+}
+
+/** @param asked what the operator has named, for the audit. */
+async function discard(
   { core, pool, user }: DeadLetterOrderParts,
   selection: DeadLetterSelection,
+  asked: DeadLetterSelection,
   { reason, seen }: { readonly reason: string; readonly seen: SeenSoFar },
 ): Promise<number> {
   let discarded = 0
@@ -66,7 +82,7 @@ export async function discardDeadLetters(
         const changed = rowCount ?? 0
         if (changed > 0) {
           const action = 'dlq.discard'
-          await noteAction(tx, { user, reason, action, filter: selection, count: changed })
+          await noteAction(tx, { user, reason, action, filter: asked, count: changed })
         }
         return changed
       }),

@@ -5,6 +5,7 @@ import { plainArray, textArray } from '../postgres/array.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { DeadLetterStage } from './dead-letter.ts'
 import { FINGERPRINT_VERSION, fingerprintOf } from './fingerprint.ts'
+import { carriedConditions, fitting } from './selected.ts'
 import { selectedSql, type DeadLetterSelection } from './selection.ts'
 
 /** A dead letter that a replay is about to hand over again. */
@@ -51,11 +52,45 @@ const WITH_EDIT =
 /** The value that a replay hands over: an edit may be a tombstone. */
 const HANDED_OVER = 'case when e.dead_letter_id is null then d.value else e.value end'
 
+/** Which dead letters a replay still works on. */
+interface LettersLeft {
+  readonly id: bigint
+  readonly next: bigint
+  readonly end: bigint
+}
+
+/** Of so many at once it is looked up what they carry, where a selection asks for that. */
+const LOOKED_AT = 500
+
 /** What of the selection a replay works on next, by number, and within limits: no more bytes at once, but one always. */
 export async function nextLetters(
   db: Queryable,
   selection: DeadLetterSelection,
-  replay: { readonly id: bigint; readonly next: bigint; readonly end: bigint },
+  replay: LettersLeft,
+  limits: { readonly records: number; readonly bytes: number },
+): Promise<LetterToReplay[]> {
+  const conditions = carriedConditions(selection)
+  if (conditions === undefined) return candidates(db, selection, replay, limits)
+  const wider = { ...limits, records: Math.max(LOOKED_AT, limits.records) }
+  for (let { next } = replay; ; ) {
+    const some = await candidates(db, selection, { ...replay, next }, wider)
+    const last = some.at(-1)
+    if (last === undefined) return []
+    const ids = await fitting(
+      db,
+      some.map(({ id }) => id),
+      conditions,
+    )
+    const letters = some.filter(({ id }) => ids.has(id))
+    if (letters.length > 0) return letters.slice(0, limits.records)
+    next = last.id + 1n
+  }
+}
+
+async function candidates(
+  db: Queryable,
+  selection: DeadLetterSelection,
+  replay: LettersLeft,
   limits: { readonly records: number; readonly bytes: number },
 ): Promise<LetterToReplay[]> {
   const values: unknown[] = []
@@ -98,22 +133,6 @@ export async function nextLetters(
     jobId: row.job_id,
     revision: row.revision,
   }))
-}
-
-/** How many dead letters a selection has below `end`. */
-export async function countSelected(
-  db: Queryable,
-  selection: DeadLetterSelection,
-  end: bigint,
-): Promise<bigint> {
-  const values: unknown[] = []
-  const pass = (value: unknown): string => `$${values.push(value)}`
-  const { rows } = await db.query<{ n: string }>(
-    `/* millrace:dead-letter-count */ select count(*)::text as n from millrace.dead_letter d
-     where ${selectedSql(selection, pass)} and d.id < ${pass(String(end))}::bigint`,
-    values,
-  )
-  return BigInt(rows[0]?.n ?? 0)
 }
 
 /**

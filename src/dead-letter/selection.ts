@@ -16,12 +16,17 @@ export interface DeadLetterSelection {
   readonly partition?: number
   readonly since?: Date
   readonly until?: Date
+  /** What the record or the job must carry, as `dlq search --where` takes it: `data.currency=GBP`. */
+  readonly where?: string
+  /** A part of the error's class, code or message, or of one of its causes'; upper and lower case are the same. */
+  readonly text?: string
   /** Also those that have failed in as many replays as were allowed. Default `false`. */
   readonly parked?: boolean
 }
 
 /**
- * The condition that the rows of `d`, an alias of `millrace.dead_letter`, are of this selection and may be worked on.
+ * The condition that the rows of `d`, an alias of `millrace.dead_letter`, are of this selection and may be worked on; but for
+ * what they carry and say, which the database cannot tell: see `selected.ts`.
  * @param pass takes a value and gives the parameter that stands for it.
  */
 export function selectedSql(

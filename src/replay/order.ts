@@ -1,7 +1,7 @@
 import { toJson } from '../core/to-json.ts'
 import { noteAction, type OrderedBy } from '../control/operator-action.ts'
 import type { Core } from '../core/core.ts'
-import { countSelected } from '../dead-letter/replayed.ts'
+import { carriedConditions, countSelected } from '../dead-letter/selected.ts'
 import type { DeadLetterSelection } from '../dead-letter/selection.ts'
 import { isWhole, Problems } from '../errors/config.ts'
 import { MillraceError } from '../errors/millrace-error.ts'
@@ -47,6 +47,8 @@ export async function countReplay(db: Queryable, selection: DeadLetterSelection)
  */
 export async function orderReplay(parts: ReplayOrderParts, order: ReplayOrder): Promise<Replay> {
   checkOrder(order)
+  // Refused here, rather than by whoever takes it up.
+  carriedConditions(order.selection)
   return writeReplay(parts, order, undefined, {
     action: 'dlq',
     filter: order.selection,

@@ -26,6 +26,7 @@ export const dlqDiscardCommand: Command = {
   ],
   examples: [
     'millrace dlq discard --app mail --group 3f2a9c0d11e45b67 --reason "test data of 12 November"',
+    'millrace dlq discard --app billing --where header.tenant=old --dry-run',
   ],
   run(context) {
     const { args, out } = context

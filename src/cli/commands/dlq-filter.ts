@@ -1,9 +1,11 @@
 import {
   countParked,
   parkedWords,
+  parseCondition,
   type DeadLetterFilter,
   type DeadLetterState,
 } from '../../dead-letter/queries.ts'
+import { isMillraceError } from '../../errors/millrace-error.ts'
 import { usage } from '../errors.ts'
 import { TIME_OPTIONS, type Arguments, type OptionSet } from '../options.ts'
 
@@ -76,6 +78,34 @@ export function scopeOf(
     since: args.time('since'),
     until: args.time('until'),
   })
+}
+
+/** By what dead letters carry, and by what their error says. */
+export const CARRIED_OPTIONS: OptionSet = {
+  where: {
+    type: 'string',
+    value: '<place=value>',
+    help: 'data.currency=GBP, data.items[].sku!=A-1, args.orderId=7, header.x=y, key=k; or a place alone',
+  },
+  text: {
+    type: 'string',
+    value: '<text>',
+    help: "a part of the error's class, code or message, or of a cause's",
+  },
+}
+
+/**
+ * What {@link CARRIED_OPTIONS} said.
+ * @throws E_CLI_USAGE
+ */
+export function carriedOf(args: Arguments): { readonly where?: string; readonly text?: string } {
+  const where = args.text('where')
+  try {
+    if (where !== undefined) parseCondition(where)
+  } catch (error) {
+    throw isMillraceError(error) ? usage(`--where: ${(error as Error).message}`) : error
+  }
+  return given({ where, text: args.text('text') })
 }
 
 /**

@@ -31,11 +31,13 @@ export const dlqReplayCommand: Command = {
     'The application itself does it, with the handlers that are deployed now, in the order of the numbers, each at most once.',
     'What came after the order is not worked on. A process that is killed is followed by another one, where it was.',
     '--dry-run decodes, validates, prepares and applies for real, rolls back, and says who would pass. Jobs are not executed.',
+    '--where and --text choose what `millrace dlq search` finds: by what was set aside and its last error, not by edits.',
     'Exit 4: some failed again, or it was paused or stopped.',
   ],
   examples: [
     'millrace dlq replay --app search --from 1200',
     'millrace dlq replay --app mail --group 3f2a9c0d11e45b67 --dry-run',
+    'millrace dlq replay --app billing --where data.currency=GBP --dry-run',
     'millrace dlq replay --app mail --canary 20 --rate 200 --stop-after 1% --reason "fixed in 1.4.3"',
   ],
   run(context) {

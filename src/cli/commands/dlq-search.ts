@@ -1,5 +1,4 @@
 import { parseCondition, searchDeadLetters } from '../../dead-letter/queries.ts'
-import { isMillraceError } from '../../errors/millrace-error.ts'
 import { chooseColumns } from '../columns.ts'
 import type { Command } from '../command.ts'
 import { withOperator } from '../connect.ts'
@@ -7,6 +6,8 @@ import { usage } from '../errors.ts'
 import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, PAGE_OPTIONS } from '../options.ts'
 import {
+  CARRIED_OPTIONS,
+  carriedOf,
   deadLetterId,
   given,
   GROUP_OPTION,
@@ -22,16 +23,7 @@ import { DEAD_LETTER_COLUMNS } from './dlq-list.ts'
 export const dlqSearchCommand: Command = {
   summary: 'dead letters by what they carry, and by what their error says',
   options: {
-    where: {
-      type: 'string',
-      value: '<place=value>',
-      help: 'data.currency=GBP, data.items[].sku!=A-1, args.orderId=7, header.x=y, key=k; or a place alone',
-    },
-    text: {
-      type: 'string',
-      value: '<text>',
-      help: "a part of the error's class, code or message, or of a cause's",
-    },
+    ...CARRIED_OPTIONS,
     look: {
       type: 'string',
       value: '<n>',
@@ -55,13 +47,12 @@ export const dlqSearchCommand: Command = {
     const { args, out } = context
     const columns = chooseColumns(args, DEAD_LETTER_COLUMNS)
     const group = args.text('group')
-    const where = args.text('where')
-    const text = args.text('text')
+    const { where, text } = carriedOf(args)
     if (where === undefined && text === undefined)
       throw usage('what for? --where <place=value>, or --text <text>', 'millrace dlq list')
     const search = given({
       ...scopeOf(args),
-      where: where === undefined ? undefined : conditionOf(where),
+      where: where === undefined ? undefined : parseCondition(where),
       text,
       look: args.whole('look', 1, 10_000_000),
       fingerprint: group === undefined ? undefined : groupOf(group),
@@ -88,12 +79,4 @@ export const dlqSearchCommand: Command = {
       return EXIT.ok
     })
   },
-}
-
-function conditionOf(text: string): ReturnType<typeof parseCondition> {
-  try {
-    return parseCondition(text)
-  } catch (error) {
-    throw isMillraceError(error) ? usage(`--where: ${(error as Error).message}`) : error
-  }
 }

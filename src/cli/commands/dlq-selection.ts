@@ -1,7 +1,15 @@
 import { applicationsOf, type DeadLetterSelection } from '../../dead-letter/queries.ts'
 import { usage } from '../errors.ts'
 import type { Arguments, OptionSet } from '../options.ts'
-import { deadLetterId, given, groupOf, SCOPE_OPTIONS, scopeOf } from './dlq-filter.ts'
+import {
+  CARRIED_OPTIONS,
+  carriedOf,
+  deadLetterId,
+  given,
+  groupOf,
+  SCOPE_OPTIONS,
+  scopeOf,
+} from './dlq-filter.ts'
 
 /** What every command understands that works on many dead letters. */
 export const SELECTION_OPTIONS: OptionSet = {
@@ -10,6 +18,7 @@ export const SELECTION_OPTIONS: OptionSet = {
   from: { type: 'string', value: '<number>', help: 'from this dead letter on' },
   group: { type: 'string', value: '<fingerprint>', help: 'of one cause: see dlq groups' },
   partition: { type: 'string', value: '<n>', help: 'only records of this partition' },
+  ...CARRIED_OPTIONS,
   parked: { type: 'boolean', help: 'also those that are parked' },
 }
 
@@ -33,6 +42,7 @@ export async function selectionOf(
       from: deadLetterId(args.text('from')),
       fingerprint: group === undefined ? undefined : groupOf(group),
       partition: args.whole('partition', 0, 1_000_000),
+      ...carriedOf(args),
       parked: args.flag('parked') ? true : undefined,
     }),
     application: app ?? (await applicationOfAll(db, ids)),
