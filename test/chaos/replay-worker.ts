@@ -4,42 +4,62 @@ import { z } from 'zod'
 import { start } from '../../src/app/start.ts'
 import { inTransaction } from '../../src/bridge/in-transaction.ts'
 import { toJob } from '../../src/bridge/to-job.ts'
-import { application } from '../../src/consumer/application.ts'
+import { application, type Application } from '../../src/consumer/application.ts'
 import { permanent } from '../../src/errors/millrace-error.ts'
 import { job } from '../../src/jobs/job.ts'
 import type { Queryable } from '../../src/postgres/queryable.ts'
 import { jsonLogger } from '../../src/telemetry/json-logger.ts'
 import { setTrap } from './failpoints.ts'
-import { counted, STORE, type ReplayWorkerConfig } from './replay-records.ts'
+import { counted, isBad, STORE, type ReplayWorkerConfig, type Subject } from './replay-records.ts'
 
 const config = JSON.parse(process.env['CHAOS_WORKER'] ?? '') as ReplayWorkerConfig
 setTrap(config.trap)
 
 const store = async (n: number, tx: Queryable): Promise<void> => {
-  if (!config.mended || n % 100 === 13) throw permanent('cannot be handled')
+  if (!config.mended || isBad(n, config)) throw permanent('cannot be handled')
   await tx.query('insert into done (n) values ($1)', [n])
 }
 const storeLater = job('store', {
   args: z.object({ n: z.int() }),
   handle: ({ n }, { transaction }) => transaction((tx) => store(n, tx)),
 })
-const empty = application('app', { batchRecords: 50, floodBrake: false })
-const app =
-  config.subject === 'jobs'
-    ? empty.on(
-        counted,
-        toJob(storeLater, ({ data }) => data),
-      )
-    : empty.on(
-        counted,
-        inTransaction(({ data }, { tx }) => store(data.n, tx)),
-        { name: STORE },
-      )
+const empty = application('app', {
+  batchRecords: config.batchRecords,
+  start: config.start,
+  backlog: { pauseAt: 1_000_000 },
+  floodBrake: false,
+})
+function stored(): Application {
+  return empty.on(
+    counted,
+    inTransaction(({ data }, { tx }) => store(data.n, tx)),
+    { name: STORE },
+  )
+}
+const apps: Readonly<Record<Subject, () => Application>> = {
+  letters: stored,
+  records: stored,
+  jobs: () =>
+    empty.on(
+      counted,
+      toJob(storeLater, ({ data }) => data),
+    ),
+  'made-jobs': () =>
+    empty.on(
+      counted,
+      toJob(storeLater, ({ data }) => {
+        if (isBad(data.n, config)) throw permanent('cannot be handled')
+        return data
+      }),
+      { name: STORE },
+    ),
+}
 
 const millrace = await start({
   database: config.databaseUrl,
   migrate: false,
-  run: [app],
+  run: [apps[config.subject]()],
+  ...(config.subject === 'made-jobs' ? { queues: false as const } : {}),
   topics: { numbers: { partitions: 3 } },
   takeOverMs: 1_000,
   heartbeatMs: 100,
