@@ -14,7 +14,7 @@ export async function benchDeadLetters(options: BenchOptions): Promise<BenchRow[
     settings: { shared_buffers: '1GB', max_wal_size: '4GB', min_wal_size: '2GB' },
     onNotice: options.note,
   })
-  await warmUp(server.url())
+  await warmUp(server.url(), options.count)
   const seen: MassFailure[] = []
   for (let round = 1; round <= options.rounds; round += 1) {
     const database = `mass_failure_${round}`

@@ -19,7 +19,7 @@ export async function benchJobs(options: BenchOptions): Promise<BenchRow[]> {
     settings: { shared_buffers: '1GB', max_wal_size: '4GB', min_wal_size: '2GB' },
     onNotice: options.note,
   })
-  await warmUp(server.url())
+  await warmUp(server.url(), options.count)
   const results = new Map<Name, RunResult[]>(CONTENDERS.map((name) => [name, []]))
   for (let round = 0; round < options.rounds; round += 1) {
     for (const turn of CONTENDERS.keys()) {

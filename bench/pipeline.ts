@@ -24,7 +24,7 @@ export async function benchPipeline(options: BenchOptions): Promise<BenchRow[]> 
   await using kafka = await startKafka({ jvm: [], heapMb: 1_024, onNotice: options.note })
   const topic = 'pipeline'
   await fillTopic(kafka.brokers, topic, options.count)
-  await warmUp(server.url())
+  await warmUp(server.url(), options.count)
   const results = new Map<Name, PipelineResult[]>(CONTENDERS.map((name) => [name, []]))
   for (let round = 0; round < options.rounds; round += 1) {
     for (const turn of CONTENDERS.keys()) {

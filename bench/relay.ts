@@ -22,7 +22,7 @@ export async function benchRelay(options: BenchOptions): Promise<BenchRow[]> {
     onNotice: options.note,
   })
   await using broker = await startKafka({ jvm: [], heapMb: 1_024, onNotice: options.note })
-  await warmUp(server.url())
+  await warmUp(server.url(), options.count)
   const results = new Map<Name, number[]>(CONTENDERS.map((name) => [name, []]))
   for (let round = 0; round <= options.rounds; round += 1) {
     for (const turn of CONTENDERS.keys()) {
