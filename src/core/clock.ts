@@ -38,7 +38,7 @@ export const systemClock: Clock = {
     })
   },
   after(ms, action) {
-    const timer = setTimeout(action, ms)
+    const timer = setTimeout(action, Math.max(0, ms))
     timer.unref()
     return () => clearTimeout(timer)
   },

@@ -38,6 +38,7 @@ export class Heartbeat {
   readonly #loop: Loop
   readonly #onLapse = new Set<() => void>()
   #id: string | undefined
+  #startedMs = 0
   #renewedAt = 0
   #others = 0
   /** Takes back what is said when no heartbeat gets through any more. */
@@ -120,6 +121,7 @@ export class Heartbeat {
 
   /** Registers the process, then keeps it alive. */
   async start(): Promise<void> {
+    this.#startedMs = this.#options.core.clock.monotonicMs()
     await this.#register()
     this.#loop.start()
   }
@@ -148,10 +150,20 @@ export class Heartbeat {
     const id = core.ids.uuid()
     const askedAt = core.clock.monotonicMs()
     const { rows } = await pool.query<{ others: number }>(
-      `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, reads, relays, expires_at)
-       values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond')
+      `/* millrace:process-register */ insert into millrace.process (id, name, code_version, applications, reads, relays, expires_at, started_at)
+       values ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7 * interval '1 millisecond', clock_timestamp() - $8 * interval '1 millisecond')
        returning ${OTHERS_SQL}`,
-      [id, name, codeVersion ?? null, applications, reads, relays, takeOverMs],
+      // Under a new id it is as old as it was.
+      [
+        id,
+        name,
+        codeVersion ?? null,
+        applications,
+        reads,
+        relays,
+        takeOverMs,
+        askedAt - this.#startedMs,
+      ],
     )
     this.#id = id
     this.#renewed(askedAt, rows[0]?.others ?? 0)

@@ -35,8 +35,27 @@ const MOST = 4
 const AGAIN_MS = 1_000
 
 /**
+ * Applications of which another version lives than the version `$4`, whose first living process started later than the first
+ * of that.
+ */
+const OUTDATED_SQL = `select v.application from (
+    select a.application, p.code_version, min(p.started_at) as since
+    from millrace.process p, unnest(p.applications) a(application)
+    where p.expires_at > clock_timestamp() and a.application = any ($2) group by 1, 2
+  ) v join (
+    select a.application, min(p.started_at) as since
+    from millrace.process p, unnest(p.applications) a(application)
+    where p.expires_at > clock_timestamp() and p.code_version is not distinct from $4 group by 1
+  ) own on own.application = v.application
+  where v.code_version is distinct from $4 and v.since > own.since`
+
+/**
  * Works through the replays of this process' applications, with the handlers that are deployed in it. Whoever takes one
  * first has it, until its heartbeat lapses; every chunk is fenced by its epoch.
+ *
+ * While a deploy replaces processes, two versions of the code live side by side. The one that was started last takes the
+ * replays: what is ordered then is ordered for the fix. When its processes are gone, the others take them; who rolls back
+ * pauses a replay until then. Processes that do not say their version are one version.
  */
 export class Replayer {
   readonly #options: ReplayerOptions
@@ -99,9 +118,15 @@ export class Replayer {
          select id from millrace.replay
          where state = 'running' and (application is null or application = any ($2)) and id <> all ($3::bigint[])
            and (owner is null or owner = $1 or owner not in (${LIVE_PROCESSES_SQL}))
+           and coalesce(application not in (${OUTDATED_SQL}), true)
          order by id limit 1 for update skip locked)
        returning ${REPLAY_COLUMNS}`,
-      [processId, [...this.#bound.keys()], [...this.#running.keys()].map(String)],
+      [
+        processId,
+        [...this.#bound.keys()],
+        [...this.#running.keys()].map(String),
+        this.#options.codeVersion,
+      ],
     )
     return rows[0] === undefined ? undefined : replayOf(rows[0])
   }

@@ -4,6 +4,8 @@ import type pg from 'pg'
 import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { toJob } from '../../../src/bridge/to-job.ts'
+import { connectOperator } from '../../../src/app/operator.ts'
+import type { Millrace } from '../../../src/app/start.ts'
 import { application, type Application } from '../../../src/consumer/application.ts'
 import { writeDeadLetters } from '../../../src/dead-letter/dead-letter.ts'
 import { editDeadLetter } from '../../../src/dead-letter/order.ts'
@@ -20,6 +22,9 @@ import { changeReplay, getReplay, orderReplay } from '../../../src/replay/order.
 import type { NewRecord } from '../../../src/log/port.ts'
 import { outcomesOf, replayFailures } from '../../../src/replay/queries.ts'
 import { bed, counted, counts, storing, type Deploy } from '../../support/replay.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { testDatabase } from '../../support/database.ts'
+import { running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
 
 describe('a replay', () => {
@@ -53,6 +58,37 @@ describe('a replay', () => {
     assert.deepEqual(rows, [
       { operator: 'ana@test', action: 'dlq.replay', count: '150', reason: 'fixed' },
     ])
+  })
+
+  it('is worked on by the version that was started last, while others live', async (t) => {
+    const { url, pool } = await testDatabase(t)
+    await pool.query('create table done (n int, place bigserial)')
+    const topics = { numbers: { partitions: 3 } }
+    const started = (codeVersion: string, bad: (n: number) => boolean): Promise<Millrace> =>
+      running(t, { database: url, run: [storing({ bad })], topics, codeVersion })
+    const old = await started('1.4.1', (n) => n < 12)
+    await old.publishMany(
+      counted,
+      Array.from({ length: 30 }, (_, n) => ({ n })),
+    )
+    await settled(old)
+    const operator = await connectOperator({ database: url, user: 'ana@test' })
+    cleanup(t, () => operator.close())
+    const letters = await listDeadLetters(operator.pool, { state: 'open' })
+    assert.equal(letters.length, 12)
+    const replay = async (id: bigint): Promise<{ passed: bigint; failed: bigint }> => {
+      const order = await orderReplay(operator, { selection: { application: 'app', ids: [id] } })
+      return eventually(async () => {
+        const { state, passed, failed } = await getReplay(operator.pool, order.id)
+        return state === 'running' ? undefined : { passed, failed }
+      }) as Promise<{ passed: bigint; failed: bigint }>
+    }
+    const young = await started('1.4.2', () => false)
+    for (const { id } of letters.slice(1)) {
+      assert.deepEqual(await replay(id), { passed: 1n, failed: 0n })
+    }
+    await young.stop()
+    assert.deepEqual(await replay(letters[0]?.id as bigint), { passed: 0n, failed: 1n })
   })
 
   it('leaves what fails again as the one row it was, and parks it after as many replays as it may', async (t) => {
