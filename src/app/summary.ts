@@ -36,6 +36,8 @@ export interface Summary {
   readonly backlog: number
   /** Records not yet read, over all applications. `null`: the log cannot say just now. */
   readonly lag: number | null
+  /** Partitions that are stopped until somebody decides, over all applications. */
+  readonly partitionsHalted: number
   /** Records in the outbox, not yet known to be in the log. */
   readonly outbox: number
   /** How long the oldest of them has waited, in milliseconds. Null: none waits. */
@@ -74,6 +76,7 @@ export async function summarize(core: Core, db: Queryable, log: Log): Promise<Su
     deadLetterGroups: await readDeadLetterGroups(db, GROUPS),
     backlog: sum(METRICS.jobsUnfinished),
     lag: lagOf(consumers),
+    partitionsHalted: consumers.filter(({ state }) => state === 'halted').length,
     outbox: sum(METRICS.outboxWaiting),
     outboxAgeMs: outbox.ageMs,
     outboxHalted: outbox.halted,

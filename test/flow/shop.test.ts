@@ -302,6 +302,23 @@ it('drains and ends when nobody reads its output any more', async (t) => {
   assert.match(running.stderr, /nobody reads the output any more/)
 })
 
+it('does not begin on another log than before, says what to do, and tells of partitions that are stopped', async (t) => {
+  const { database, shop, finish } = await setup(t)
+  await shop(['--for', '2s']).exited
+  const refused = shop(['--kafka', '127.0.0.1:1'])
+  assert.deepEqual(await refused.exited, { code: 1, signal: null })
+  assert.match(refused.stderr, /began with its events in Postgres.*without --kafka.*--reset/)
+  await finish()
+  await database.pool.query(
+    "update millrace.position set halted = 'by hand' where application = 'mail' and partition = 0",
+  )
+  const ended = shop(['--rate', '0', '--for', '2s'])
+  assert.equal((await ended.line(({ database: is }) => is === 'up')).partitionsHalted, 1)
+  assert.deepEqual(await ended.exited, { code: 0, signal: null })
+  assert.match(ended.stderr, /One partition is stopped until somebody decides/)
+  assert.doesNotMatch(ended.stderr, /nothing is left to do/)
+})
+
 it('explains an option that it does not know, with exit code 2', async (t) => {
   const home = await shopHome(t)
   const refused = startShop(t, ['--fast'], { home, launcher: true })

@@ -26,6 +26,8 @@ export interface Figures {
   readonly backlog: number
   /** Records not read yet, over all applications, now. `null`: the log cannot say just now. */
   readonly lag: number | null
+  /** Partitions that are stopped until somebody decides, over all applications, now. */
+  readonly partitionsHalted: number
   /** Records written in transactions and not known to be on Kafka yet, now. Always 0 where events are in the database. */
   readonly outbox: number
   /** How long the oldest of these has waited, in milliseconds. `null`: none waits. */
@@ -52,6 +54,7 @@ const NOTHING: Figures = {
   deadLetterAgeMs: null,
   backlog: 0,
   lag: 0,
+  partitionsHalted: 0,
   outbox: 0,
   outboxAgeMs: null,
   mails: 0,
@@ -126,6 +129,7 @@ export class FigureReader {
         deadLetterAgeMs,
         backlog,
         lag,
+        partitionsHalted,
         outbox,
         outboxAgeMs,
       } = await this.#millrace.summary()
@@ -144,6 +148,7 @@ export class FigureReader {
         deadLetterAgeMs,
         backlog,
         lag,
+        partitionsHalted,
         outbox,
         outboxAgeMs,
         mails: this.#mailbox.size,

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { kafka } from 'millrace/kafka'
 import { openDatabase, type Database } from './database.ts'
+import { haltedText } from './summary.ts'
 import { findHome, shortPath, writeConnection, type Home } from './home.ts'
 import { jsonLines } from './json-lines.ts'
 import { HELP, parseCommandLine, type ShopOptions } from './options.ts'
@@ -120,8 +121,9 @@ async function serve(serving: Serving): Promise<void> {
     })
     const records = last.lag === null ? undefined : last.lag + last.outbox
     const left = `${records ?? 'an unknown number of'} records and ${last.backlog} jobs are left for the next start`
-    const all = records === 0 && last.backlog === 0
+    const all = records === 0 && last.backlog === 0 && last.partitionsHalted === 0
     words.say(`Stopped after ${last.purchases} purchases; ${all ? 'nothing is left to do' : left}.`)
+    if (last.partitionsHalted > 0) words.say(haltedText(last.partitionsHalted))
     output.phase('stopped')
   } finally {
     forgetConnection()

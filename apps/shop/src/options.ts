@@ -29,10 +29,11 @@ export const HELP = `The shop: real purchases become orders, commissions and mai
 
   --rate <n>            purchases per second, 0 to 10000; 0 only works off what is there. Default 50
   --for <time>          finish and stop after this time: 500ms, 20s, 5m, 1h. Default: until Ctrl-C
-  --json                a JSON line a second instead of the live summary
+  --json                a JSON line a second instead of the live summary; with \`npm start --silent -- --json\`
+                        npm's own first lines are left out
   --database-url <url>  a PostgreSQL (15 or newer) of your own. Default: an embedded PostgreSQL 18
-  --kafka <host:port>   events on Kafka instead of in the database; \`npm run kafka\` starts a broker. Each log has its own past:
-                        change it together with --reset
+  --kafka <host:port>   events on Kafka instead of in the database; \`npm run kafka\` starts a broker. A shop stays
+                        where it began: change it together with --reset
   --reset               first forget everything the shop has made before
   --help                this text
 

@@ -10,6 +10,7 @@ import { smtpSender } from './mail/smtp-sender.ts'
 import { orders } from './orders/app.ts'
 import type { Purchase } from './purchases.ts'
 import { migrateServices } from './services.ts'
+import { stayWithLog } from './tills/stay-with-log.ts'
 import { TILL_TOPIC } from './tills/till-record.ts'
 import { Tills } from './tills/tills.ts'
 
@@ -51,6 +52,7 @@ export async function runShop(env: ShopEnvironment): Promise<Figures> {
   // Those in the database went with it.
   if (env.reset && env.log !== undefined) await deleteTopics(database, env.log)
   await migrateServices(database.pool)
+  await stayWithLog(database.pool, env.log === undefined ? 'Postgres' : 'Kafka')
   // Undone from the last to the first: what makes work ends before what does it.
   await using parts = new AsyncDisposableStack()
   const mailServer = new MailServer(new Mailbox(env.mailboxDirectory))

@@ -52,12 +52,22 @@ export function summary(scene: Scene, columns: number): readonly Line[] {
   ]
 }
 
-function notice({ rate }: Scene, { database, purchases }: Figures): readonly Line[] {
+/** What is said of partitions that nobody reads until somebody has decided. */
+export function haltedText(partitions: number): string {
+  const some = partitions === 1 ? 'One partition is' : `${partitions} partitions are`
+  return `${some} stopped until somebody decides, and nothing of them is read: npx millrace doctor`
+}
+
+function notice(
+  { rate }: Scene,
+  { database, purchases, partitionsHalted }: Figures,
+): readonly Line[] {
   if (database === 'down') {
     return [
       [['The database cannot be reached. Nothing is lost: all goes on when it is back.', 'red']],
     ]
   }
+  if (partitionsHalted > 0) return [[[haltedText(partitionsHalted), 'red']]]
   if (purchases > 0) return []
   const text =
     rate === 0

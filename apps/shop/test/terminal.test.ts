@@ -21,6 +21,7 @@ function figures(changes: Partial<Figures> = {}): Figures {
     deadLetterAgeMs: 3_725_000,
     backlog: 3,
     lag: 7,
+    partitionsHalted: 0,
     outbox: 0,
     outboxAgeMs: null,
     mails: 1_200,
@@ -127,6 +128,16 @@ it('shows what waits for Kafka, and for how long, where events are there', () =>
   assert.match(screen.text, /outbox +0 +nothing waits for Kafka/)
   output.show(figures({ outbox: 12, outboxAgeMs: 75_000 }))
   assert.match(screen.text, /outbox +12 +the oldest waits for 1 min 15 s/)
+})
+
+it('says that partitions are stopped', () => {
+  const { screen, output } = setup()
+  output.show(figures({ partitionsHalted: 1 }))
+  assert.match(screen.text, /One partition is stopped until somebody decides.*millrace doctor/)
+  output.show(figures({ partitionsHalted: 18 }))
+  assert.match(screen.text, /18 partitions are stopped/)
+  output.show(figures())
+  assert.doesNotMatch(screen.text, /stopped/)
 })
 
 it('lets sentences scroll by above the summary', () => {

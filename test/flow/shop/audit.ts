@@ -93,6 +93,7 @@ export function auditFigures(
     deadLettersLastHour: broken.length,
     backlog: 0,
     lag: 0,
+    partitionsHalted: 0,
     outbox: 0,
     outboxAgeMs: null,
     mails: orders.length,

@@ -6,5 +6,10 @@ export const TILLS_SCHEMA = `
     single        boolean primary key default true check (single),
     next_purchase bigint  not null
   );
+  -- One row: where the events of this shop are.
+  create table if not exists shop_tills.log (
+    single boolean primary key default true check (single),
+    kind   text    not null
+  );
   insert into shop_tills.progress (next_purchase) values (0) on conflict do nothing;
 `
