@@ -66,7 +66,10 @@ export interface StartOptions {
    * message. The process that does the upkeep tells it, so give it to all that may. Default: nobody.
    */
   readonly alerts?: AlertOptions
-  /** Where the log lines go. Default: nowhere. */
+  /**
+   * Where the log lines go; pino's loggers fit as they are. Default: warnings and errors to stderr, as lines of JSON. For none:
+   * a logger whose methods do nothing.
+   */
   readonly logger?: Logger
   /** Time, chance and ids; for tests. */
   readonly core?: Partial<Core>

@@ -39,6 +39,7 @@ import type { Queryable } from '../postgres/queryable.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { Heartbeat, readName } from '../process/heartbeat.ts'
 import { Replayer } from '../replay/replayer.ts'
+import { jsonLogger } from '../telemetry/json-logger.ts'
 import { Upkeep } from '../upkeep/upkeep.ts'
 import { Worker } from '../worker/worker.ts'
 import { configuredJobs } from './config.ts'
@@ -114,6 +115,7 @@ export interface Millrace {
 export async function start(options: StartOptions): Promise<Millrace> {
   checkStartOptions(options)
   const core = createCore({
+    logger: jsonLogger({ level: 'warn' }),
     ...options.core,
     ...(options.logger === undefined ? {} : { logger: options.logger }),
   })

@@ -49,6 +49,15 @@ describe('the README', () => {
     assert.deepEqual(await child.exited, { code: 0, signal: null })
   })
 
+  it('shows an example that says on stderr what goes wrong', async (t) => {
+    const { url, pool } = await testDatabase(t)
+    await pool.query('create table orders (id text)')
+    const child = spawnNode(t, exampleFile('readme').pathname, { env: { DATABASE_URL: url } })
+    await eventually(() => child.output.includes('relation \\"revenue\\" does not exist'))
+    child.kill('SIGTERM')
+    assert.deepEqual(await child.exited, { code: 0, signal: null })
+  })
+
   it('shows an example on Kafka that does what it says', async (t) => {
     const { url, pool } = await testDatabase(t)
     const { brokers } = await testKafka(t)

@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test'
-import type { Logger, LogFields } from '../../src/core/logger.ts'
+import { silentLogger, type Logger, type LogFields } from '../../src/core/logger.ts'
 import { start, type Millrace } from '../../src/app/start.ts'
 import type { StartOptions } from '../../src/app/options.ts'
 import { cleanup } from './cleanup.ts'
@@ -7,7 +7,13 @@ import { eventually } from './wait.ts'
 
 /** A millrace that reads what it is to read, and is stopped when the test ends at the latest. Quick to take over, silent. */
 export async function running(t: TestContext, options: StartOptions): Promise<Millrace> {
-  const millrace = await start({ takeOverMs: 3_000, heartbeatMs: 200, stopMs: 2_000, ...options })
+  const millrace = await start({
+    takeOverMs: 3_000,
+    heartbeatMs: 200,
+    stopMs: 2_000,
+    logger: silentLogger,
+    ...options,
+  })
   cleanup(t, () => millrace.stop())
   const names = (options.run ?? []).map(({ name }) => name)
   // Every application has its positions, and each of them has somebody who reads it, or is stopped or paused.
