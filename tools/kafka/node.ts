@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../../src/core/clock.ts'
@@ -90,7 +91,10 @@ export class Node implements KafkaNode {
       this.#child = undefined
       this.#options.onProcess()
       if (this.#ending) return
-      this.#options.onNotice(`Kafka broker ${this.id} ended by itself (${how}).`)
+      const taken = this.#lastWords().includes('Address already in use')
+        ? `: another program has taken one of its ports, such as ${this.port}; pass --port with another one`
+        : ''
+      this.#options.onNotice(`Kafka broker ${this.id} ended by itself (${how})${taken}.`)
       this.#options.onEnd()
     }
     child.once('error', (error) => gone(error.message))
@@ -110,7 +114,9 @@ export class Node implements KafkaNode {
       if (child === undefined || this.#child !== child) throw this.#problem('ended')
       try {
         const alive = await aliveBrokers(this.#options.internalPort)
-        if (alive.includes(this.id) && alive.length >= brokers) return
+        const answers = alive.includes(this.id) && alive.length >= brokers
+        // It may answer the other brokers before it listens for clients.
+        if (answers && (await isListening(this.port))) return
       } catch {
         // Not listening yet, or not ready to answer.
       }
@@ -122,11 +128,13 @@ export class Node implements KafkaNode {
   }
 
   #problem(what: string): KafkaToolProblem {
-    const file = join(this.logDirectory, 'server.log')
-    const log = readFileSync(file, 'utf8')
     return new KafkaToolProblem(
-      `Kafka broker ${this.id} on 127.0.0.1:${this.port} ${what}. The end of its log:\n${log.slice(-logTail)}`,
+      `Kafka broker ${this.id} on 127.0.0.1:${this.port} ${what}. The end of its log:\n${this.#lastWords()}`,
     )
+  }
+
+  #lastWords(): string {
+    return readFileSync(join(this.logDirectory, 'server.log'), 'utf8').slice(-logTail)
   }
 
   async kill9(): Promise<void> {
@@ -171,4 +179,17 @@ export class Node implements KafkaNode {
     }
     await exited
   }
+}
+
+/** Whether somebody takes connections there. */
+function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const say = (listening: boolean): void => {
+      socket.destroy()
+      resolve(listening)
+    }
+    socket.once('connect', () => say(true))
+    socket.once('error', () => say(false))
+  })
 }
