@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../core/abort.ts'
 import type { ErrorDescription } from '../errors/describe.ts'
 import type { Header } from '../events/raw-record.ts'
 import { headersFromJson } from '../log/headers-json.ts'
@@ -62,17 +63,22 @@ interface LettersLeft {
 /** Of so many at once it is looked up what they carry, where a selection asks for that. */
 const LOOKED_AT = 500
 
-/** What of the selection a replay works on next, by number, and within limits: no more bytes at once, but one always. */
+/**
+ * What of the selection a replay works on next, by number, and within limits: no more bytes at once, but one always.
+ * @throws the signal's reason when it is aborted while it is looked up what dead letters carry, which may take long.
+ */
 export async function nextLetters(
   db: Queryable,
   selection: DeadLetterSelection,
   replay: LettersLeft,
   limits: { readonly records: number; readonly bytes: number },
+  signal: AbortSignal,
 ): Promise<LetterToReplay[]> {
   const conditions = carriedConditions(selection)
   if (conditions === undefined) return candidates(db, selection, replay, limits)
   const wider = { ...limits, records: Math.max(LOOKED_AT, limits.records) }
   for (let { next } = replay; ; ) {
+    throwIfAborted(signal)
     const some = await candidates(db, selection, { ...replay, next }, wider)
     const last = some.at(-1)
     if (last === undefined) return []

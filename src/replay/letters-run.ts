@@ -25,7 +25,8 @@ import { ReplayWork, type ApplyItems, type ChunkLimits } from './replay-work.ts'
 export class LettersRun extends ReplayWork {
   protected override async chunk(limits: ChunkLimits): Promise<number> {
     const { pool } = this.options.environment
-    const letters = await nextLetters(pool, this.replay.selection, this.replay, limits)
+    const { replay, signal } = this
+    const letters = await nextLetters(pool, replay.selection, replay, limits, signal)
     await failpoint('replay:read')
     const ofJobs = letters.filter(({ stage }) => stage === 'job')
     const ofRecords = letters.filter(({ stage }) => stage !== 'job')
@@ -43,7 +44,7 @@ export class LettersRun extends ReplayWork {
     await prepareItems(scope, items)
     await this.settle(scope, items, {
       commit: (some, apply) => this.#commit(some, letterOf, apply),
-      rehearsed: (some, failed) => {
+      rehearsed: (some, { failed }) => {
         const failedBy = Map.groupBy(failed, ({ item }) => item)
         const rehearsed = some.map((item) => letterOf.get(item) as LetterToReplay)
         return this.#note(rehearsed, () =>

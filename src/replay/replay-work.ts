@@ -1,6 +1,6 @@
 import { abortReason, StopReason, throwIfAborted } from '../core/abort.ts'
 import { failpoint } from '../core/failpoint.ts'
-import type { FailedRecord } from '../consumer/apply.ts'
+import type { Applied } from '../consumer/apply.ts'
 import { BackPressure } from '../consumer/back-pressure.ts'
 import type { BatchScope, Rereading } from '../consumer/batch-environment.ts'
 import type { BoundApplication } from '../consumer/bind.ts'
@@ -50,6 +50,9 @@ export interface ChunkLimits {
 
 /** Applies items in a transaction; see `settleItems`. */
 export type ApplyItems = Parameters<CommitRange>[1]
+
+/** What would have become of items. */
+export type Rehearsed = Pick<Applied, 'failed' | 'filtered'>
 
 /**
  * What replays of dead letters and of past records have in common: chunk by chunk until nothing is left, at the pace that
@@ -150,7 +153,7 @@ export abstract class ReplayWork {
     items: readonly Item[],
     ends: {
       readonly commit: (items: readonly Item[], apply: ApplyItems) => Promise<void>
-      readonly rehearsed: (items: readonly Item[], failed: readonly FailedRecord[]) => Promise<void>
+      readonly rehearsed: (items: readonly Item[], applied: Rehearsed) => Promise<void>
     },
   ): Promise<void> {
     const done = new Set<Item>()
@@ -252,13 +255,13 @@ export abstract class ReplayWork {
   }
 
   /** Applies for real, rolls back, and gives what failed. */
-  async #rehearse(items: readonly Item[], apply: ApplyItems): Promise<readonly FailedRecord[]> {
+  async #rehearse(items: readonly Item[], apply: ApplyItems): Promise<Rehearsed> {
     const { core, pool } = this.options.environment
-    const run = async (tx: Transaction): Promise<readonly FailedRecord[]> => {
-      const { failed } = await apply(tx, items)
+    const run = async (tx: Transaction): Promise<Rehearsed> => {
+      const applied = await apply(tx, items)
       // Nothing is committed, so what is checked at a commit is checked now.
       await tx.query('/* millrace:constraints */ set constraints all immediate')
-      return failed
+      return applied
     }
     return rolledBack(pool, core, run, { timeoutMs: this.timeoutMs })
   }

@@ -39,6 +39,7 @@ async function bed(t: TestContext, more: (n: number) => Partial<NewDeadLetter>):
         { application: 'billing' },
         { id: 1n, next: BigInt(next), end: 13n },
         { records: 500, bytes: BYTES },
+        new AbortController().signal,
       ),
   }
 }
