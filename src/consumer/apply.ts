@@ -102,7 +102,7 @@ export async function applyItems(
       }
     }
   } finally {
-    if (applied) pace?.applied(walked, tookMs())
+    pace?.applied(walked, tookMs())
   }
   await failpoint('batch:applied')
   for (const [handler, group] of batched) {

@@ -6,6 +6,8 @@ const AIM_MS = 250
 const COMMITS = 20
 /** What part of its transaction's limit they may take at most, as far as is known: what is left is for surprises. */
 const LIMIT_SHARE = 4
+/** How many times as many as make a flood. */
+const FLOODS = 2
 /** Weight of the newest batch in the moving averages. */
 const WEIGHT = 0.5
 /** Rounds that `prepare` makes over its keys at least, so that the last one, half empty, counts for little. */
@@ -17,7 +19,8 @@ const ROUNDS = 4
  * owner dies, and once it takes longer than its transaction may, everything up to there has been for nothing.
  *
  * Where the commit takes long, handlers get twenty times as long: a database that is slow under load would else be given
- * more commits the slower it becomes. Only handlers that are called record by record count; what is done set-wise takes
+ * more commits the slower it becomes. And while the limit allows it, a batch is large enough for the flood brake to find a
+ * flood in it, before the first dead letter. Only handlers that are called record by record count; what is done set-wise takes
  * about as long whatever the size of a batch.
  */
 export class BatchPace {
@@ -34,12 +37,14 @@ export class BatchPace {
 
   /** Records of the next batch. */
   get records(): number {
-    const { batchRecords, prepareConcurrency, transactionTimeoutMs } = this.#options
+    const { batchRecords, floodBrake, prepareConcurrency, transactionTimeoutMs } = this.#options
+    // A flood is found in a batch before its first dead letter only if the batch is large enough to hold one.
+    const least = floodBrake === false ? 1 : floodBrake.atLeast * FLOODS
     const aimMs = Math.min(
-      Math.max(AIM_MS, this.#commitMs * COMMITS),
+      Math.max(AIM_MS, this.#commitMs * COMMITS, this.#applyMs * least),
       transactionTimeoutMs / LIMIT_SHARE,
     )
-    const prepared = Math.max(prepareConcurrency * ROUNDS, aimMs / this.#prepareMs)
+    const prepared = Math.max(prepareConcurrency * ROUNDS, least, aimMs / this.#prepareMs)
     return Math.max(1, Math.floor(Math.min(batchRecords, prepared, aimMs / this.#applyMs)))
   }
 
@@ -61,7 +66,7 @@ export class BatchPace {
 
 type PaceOptions = Pick<
   ResolvedApplicationOptions,
-  'batchRecords' | 'prepareConcurrency' | 'transactionTimeoutMs'
+  'batchRecords' | 'floodBrake' | 'prepareConcurrency' | 'transactionTimeoutMs'
 >
 
 function average(before: number, newest: number): number {

@@ -43,10 +43,11 @@ export async function probe(
 ): Promise<number> {
   const { core, pool, options } = scope.env
   const timeoutMs = options.transactionTimeoutMs
-  const deadline = core.clock.monotonicMs() + timeoutMs
-  const left = (): number => deadline - core.clock.monotonicMs()
   const run = async (tx: Transaction): Promise<number> => {
     const duplicates = await claimEvents(scope, tx, items.slice(from))
+    // Behind the claim, which may wait for another partition: that is no handler's time.
+    const deadline = core.clock.monotonicMs() + timeoutMs
+    const left = (): number => deadline - core.clock.monotonicMs()
     for (let end = from; end < items.length; end += 1) {
       for (const step of (items[end] as Item).steps) {
         if (step.failure !== undefined || step.skipped !== undefined) continue

@@ -24,9 +24,12 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
       else lane.push(step)
     }
   }
-  if (lanes.size === 0) return
-  await failpoint('batch:prepare')
   const { brake, core, options, pace } = scope.env
+  if (lanes.size === 0) {
+    pace?.prepared(items.length, 0)
+    return
+  }
+  await failpoint('batch:prepare')
   const beganMs = core.clock.monotonicMs()
   // A flood that is certain ends the waits of all: in an outage the attempts of a whole batch take minutes.
   const ending = new AbortController()

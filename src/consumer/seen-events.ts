@@ -9,6 +9,8 @@ import type { Item, OnceRule, Step } from './step.ts'
 export const DUPLICATE = 'duplicate'
 
 const NONE: ReadonlySet<Step> = new Set()
+/** What the server says of a statement that took too long. */
+const TIMED_OUT = '57014'
 
 /**
  * Marks the steps whose event is known to have been handled at another place, before `prepare` is asked about them: it need
@@ -40,7 +42,7 @@ export async function skipSeen(scope: BatchScope, items: readonly Item[]): Promi
  * Two partitions may hold the same event. The second transaction then waits for the first one to end: is it committed, the
  * second finds a duplicate; is it rolled back, the event is the second one's. It waits before its handlers have locked
  * anything, and keys are taken in one order, so no two wait for each other. How long it may wait is limited by the time of
- * one statement; then the batch is tried again, at nobody's cost.
+ * one statement; then it is an error as of a lock that cannot be had, and tried again, at nobody's cost.
  *
  * What has failed already is written down too: its dead letter is what became of the event. What was skipped is not.
  */
@@ -57,10 +59,14 @@ export async function claimEvents(
   }
   const byKey = Map.groupBy(steps, (step) => keyOf(scope, step))
   const first = Array.from(byKey.values(), ([step]) => step as Step)
-  const { rows } = await tx.query<{ n: number; at: string | null }>(CLAIM_SQL, [
-    ...placesOf(scope, first),
-    plainArray(first.map(rememberMs)),
-  ])
+  const { rows } = await tx
+    .query<{ n: number; at: string | null }>(CLAIM_SQL, [
+      ...placesOf(scope, first),
+      plainArray(first.map(rememberMs)),
+    ])
+    .catch((error: unknown) => {
+      throw (error as { code?: unknown }).code === TIMED_OUT ? heldByOthers(error) : error
+    })
   // Mostly there are none of either.
   if (rows.length === 0 && first.length === steps.length) return NONE
   const others = new Map(rows.map(({ n, at }) => [n, at === null ? null : BigInt(at)]))
@@ -121,6 +127,13 @@ async function rememberEvents(
        where s.expires_at <= statement_timestamp()`,
     [...placesOf(scope, first), plainArray(first.map(rememberMs))],
   )
+}
+
+/** As the server says it of a lock that cannot be had: nobody's fault, and to be tried again. */
+function heldByOthers(cause: unknown): Error {
+  const message =
+    'another partition has the same events in a transaction that takes long; they are asked for again'
+  return Object.assign(new Error(message, { cause }), { code: '55P03' })
 }
 
 function stepsWithOnce({ env }: BatchScope, items: readonly Item[]): Step[] {

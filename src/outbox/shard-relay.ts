@@ -191,8 +191,11 @@ export class ShardRelay {
       }
       if (this.#mode === 'closed') {
         this.#isUnused = await this.#neverUsed()
-        if (this.#isUnused) return undefined
-        await this.#open(signal)
+        if (!this.#isUnused) await this.#open(signal)
+        else if (this.#failures > 0) {
+          await setWaiting(this.#options.pool, this.#options.held, null)
+          this.#failures = 0
+        }
       }
       if (this.#mode !== 'relaying') return undefined
       const next = await this.#relay()

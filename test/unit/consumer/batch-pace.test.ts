@@ -3,7 +3,13 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { BatchPace } from '../../../src/consumer/batch-pace.ts'
 
-const options = { batchRecords: 500, prepareConcurrency: 16, transactionTimeoutMs: 5_000 }
+const options = {
+  batchRecords: 500,
+  prepareConcurrency: 16,
+  transactionTimeoutMs: 5_000,
+  floodBrake: false,
+} as const
+const brake = { share: 0.5, atLeast: 20, minKeys: 2, windowRecords: 100 }
 
 test('while nothing is known, and while handlers are fast, a batch is as large as it may be', () => {
   const pace = new BatchPace(options)
@@ -37,6 +43,22 @@ test('handlers get twenty times as long as a commit takes, and a quarter of the 
   assert.equal(pace.records, 60)
   for (let turns = 0; turns < 20; turns += 1) turn(300)
   assert.equal(pace.records, 125)
+})
+
+test('a batch can hold a flood, as long as the limit of its transaction allows it', () => {
+  const pace = new BatchPace({ ...options, floodBrake: brake })
+  for (let turn = 0; turn < 20; turn += 1) pace.applied(pace.records, pace.records * 20)
+  assert.equal(pace.records, 40)
+  for (let turn = 0; turn < 20; turn += 1) pace.applied(pace.records, pace.records * 125)
+  assert.equal(pace.records, 10)
+})
+
+test('what was slow once is forgotten by batches without a handler that is called record by record', () => {
+  const pace = new BatchPace(options)
+  pace.applied(1, 5_000)
+  assert.equal(pace.records, 1)
+  for (let turn = 0; turn < 30; turn += 1) pace.applied(pace.records, 0)
+  assert.equal(pace.records, 500)
 })
 
 test('slow look-ups of prepare, which are many at once, are given several rounds', () => {
