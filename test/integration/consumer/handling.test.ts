@@ -88,6 +88,7 @@ describe('an application', () => {
         deadLetterGroups: [],
         backlog: 0,
         lag: 0,
+        partitionsHalted: 0,
         outbox: 0,
         outboxAgeMs: null,
         outboxHalted: 0,
