@@ -22,6 +22,8 @@ export interface PostgresProxy extends AsyncDisposable {
   cutCommit(side: CutSide, wanted: (commit: Commit) => boolean): Promise<Cut>
   /** Cuts the connection of the next statement with this label, one that commits by itself; resolves when that has been done. */
   cutStatement(side: CutSide, label: string): Promise<Cut>
+  /** Ends every connection and refuses new ones, until the function is called that it gives. */
+  cutOff(): () => void
   /** How many statements with this label were asked for. */
   count(label: string): number
 }
@@ -45,8 +47,13 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
   const sockets = new Set<Socket>()
   const traps = new Set<Trap>()
   const counts = new Map<string, number>()
+  let isCutOff = false
 
   const server = createServer((client) => {
+    if (isCutOff) {
+      client.destroy()
+      return
+    }
     const upstream = createConnection(Number(port), hostname)
     const cutBoth = (): void => {
       client.destroy()
@@ -122,6 +129,13 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
       new Promise((resolve) => {
         traps.add({ side, wanted: (label) => label === wanted, sprung: resolve })
       }),
+    cutOff() {
+      isCutOff = true
+      for (const socket of sockets) socket.destroy()
+      return () => {
+        isCutOff = false
+      }
+    },
     count: (label) => counts.get(label) ?? 0,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy()
