@@ -9,10 +9,10 @@ const CONTENDERS = ['millrace', ...PEERS, 'floor'] as const
 type Name = (typeof CONTENDERS)[number]
 
 /**
- * How fast jobs that do nothing are inserted (1,000 a call) and worked off by one process that keeps the history, beside
- * graphile-worker, pg-boss and `delete … returning` alone, all on one server with durable defaults. Each contender runs
- * in a process and a database of its own, in rounds that take turns, each beginning with another one; a figure is the
- * median of the rounds.
+ * How fast jobs that do nothing are inserted, in calls of the size that is fastest for each, and worked off by one process that
+ * keeps the history, beside graphile-worker, pg-boss and `delete … returning` alone, all on one server with durable defaults.
+ * Each contender runs in a process and a database of its own, in rounds that take turns, each beginning with another one; a
+ * figure is the median of the rounds.
  */
 export async function benchJobs(options: BenchOptions): Promise<BenchRow[]> {
   await using server = await embeddedPostgres({

@@ -10,6 +10,8 @@ export interface RunResult {
 export interface Contender {
   /** Makes its tables, if they are missing. */
   prepare(): Promise<void>
+  /** Most jobs of one call of {@link insert}: what is fastest for it. */
+  readonly callJobs: number
   /** Inserts these jobs in one call. */
   insert(jobs: readonly BenchArgs[]): Promise<void>
   /** Begins to execute; `onJob` is called by every handler. */
@@ -25,9 +27,6 @@ export interface BenchArgs {
   readonly text: string
 }
 
-/** Jobs of one insert call. */
-const CALL = 1_000
-
 /**
  * Inserts `count` jobs, then executes them all: from the call that begins the work until the database says that none is
  * unfinished. Prints the result as a line of JSON; to be run in a process of its own.
@@ -36,10 +35,9 @@ export async function run(contender: Contender): Promise<void> {
   const count = Number(process.argv[3])
   await contender.prepare()
   const insertBegan = performance.now()
-  for (let at = 0; at < count; at += CALL) {
-    await contender.insert(
-      Array.from({ length: Math.min(CALL, count - at) }, (_, i) => ({ n: at + i, text: 'hello' })),
-    )
+  for (let at = 0; at < count; at += contender.callJobs) {
+    const length = Math.min(contender.callJobs, count - at)
+    await contender.insert(Array.from({ length }, (_, i) => ({ n: at + i, text: 'hello' })))
   }
   const insertMs = performance.now() - insertBegan
 

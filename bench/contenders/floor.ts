@@ -5,6 +5,7 @@ import { databaseUrl, run } from './contender.ts'
 const pool = new pg.Pool({ connectionString: databaseUrl(), max: 4 })
 
 await run({
+  callJobs: 1_000,
   async prepare() {
     await pool.query(
       'create table job (id bigint generated always as identity primary key, args json)',

@@ -8,6 +8,7 @@ const logger = new Logger(() => () => {})
 let utils: WorkerUtils
 
 await run({
+  callJobs: Infinity,
   async prepare() {
     utils = await makeWorkerUtils({ pgPool: pool, logger })
     await utils.migrate()

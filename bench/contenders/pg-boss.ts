@@ -15,6 +15,7 @@ boss.on('error', (error: Error) => {
 const pool = new pg.Pool({ connectionString: databaseUrl(), max: 1 })
 
 await run({
+  callJobs: 10_000,
   async prepare() {
     await boss.start()
     await boss.createQueue('noop', { notify: true })

@@ -2,7 +2,7 @@ import type { Core } from '../core/core.ts'
 import { encodeEvents, type EncodeOptions } from '../events/encode.ts'
 import type { EventDefinition } from '../events/event.ts'
 import type { InsertableJob } from '../jobs/insertable-job.ts'
-import { newJob, type NewJobOptions } from '../jobs/new-job.ts'
+import { newJob, type NewJob, type NewJobOptions } from '../jobs/new-job.ts'
 import type { JobWaker } from '../jobs/wake.ts'
 import type { Log, NewRecord } from '../log/port.ts'
 import type { Pool } from '../postgres/pool.ts'
@@ -44,7 +44,10 @@ export interface Writer {
     args: NoInfer<I>,
     options?: InsertOptions,
   ): Promise<string>
-  /** Inserts many jobs of one kind with one statement. Returns their ids. */
+  /**
+   * Inserts many jobs of one kind, all or none, a thousand with one statement. Without `tx`, what comes behind the first
+   * two thousand is read while they are being inserted: leave `args` as they are until then. Returns their ids.
+   */
   insertMany<I>(
     definition: InsertableJob<I>,
     args: readonly NoInfer<I>[],
@@ -93,9 +96,18 @@ export function writer({ core }: WriterEnvironment, sink: Sink, cause: Cause): W
     args: readonly unknown[],
     options: InsertOptions,
   ): Promise<string[]> {
-    const jobs = args.map((one) => newJob(core, definition, one, { ...options, meta: cause }))
-    await sink.insert(jobs)
-    return jobs.map(({ id }) => id)
+    const ids: string[] = []
+    const made = { ...options, meta: cause }
+    // Made as they are asked for: of many, those of one statement while the server is at the one before.
+    function* jobs(all: readonly unknown[]): Generator<NewJob, void> {
+      for (const one of all) {
+        const job = newJob(core, definition, one, made)
+        ids.push(job.id)
+        yield job
+      }
+    }
+    await sink.insert(jobs([...args]))
+    return ids
   }
   return {
     publish: async (definition, data, options = {}) =>

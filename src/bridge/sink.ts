@@ -14,7 +14,8 @@ import { transaction, type Transaction } from '../postgres/transaction.ts'
 /** Where what is published and inserted goes. Nothing is done for nothing. */
 export interface Sink {
   append(records: readonly NewRecord[]): Promise<void>
-  insert(jobs: readonly NewJob[]): Promise<void>
+  /** What cannot be made leaves none of them. */
+  insert(jobs: Iterable<NewJob>): Promise<void>
 }
 
 interface Environment {
@@ -77,7 +78,8 @@ export function directSink(
       }
     },
     async insert(jobs) {
-      wakes.queues((await insertJobs(db, jobs)).wakes)
+      // All are made before the first is inserted: the transaction is somebody's who may go on with it.
+      wakes.queues((await insertJobs(db, [...jobs])).wakes)
     },
   }
 }
@@ -137,7 +139,7 @@ export class BatchSinks {
     }
     const sink: Sink = {
       append: (more) => collect(records, more),
-      insert: (more) => collect(jobs, more),
+      insert: async (more) => collect(jobs, [...more]),
     }
     this.#sinks.set(tx, sink)
     tx.afterCommit(() => wakes.send(this.#env))

@@ -4,6 +4,7 @@ import { plainArray, textArray, uuidArray } from '../postgres/array.ts'
 import type { Pool } from '../postgres/pool.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { statement } from '../postgres/statement.ts'
+import { transaction } from '../postgres/transaction.ts'
 import type { NewJob } from './new-job.ts'
 import type { JobWaker, QueueWake } from './wake.ts'
 
@@ -28,15 +29,52 @@ export interface InsertedPlace {
 }
 
 /**
- * Inserts jobs in the caller's transaction, in one statement whatever their number, with the counts they change.
+ * Inserts jobs in the caller's transaction, with the counts they change, by a statement for about each thousand.
  * Nobody is woken: give `wakes` to a `JobWaker` after the commit, or leave the jobs to be polled for, which takes up to a second.
  */
 export async function insertJobs(db: Queryable, jobs: readonly NewJob[]): Promise<InsertedJobs> {
-  if (jobs.length === 0) return { ids: [], wakes: [] }
-  const { text, values } = insertStatement(jobs)
-  const { rows } = await db.query<{ drawn: string }>(text, values)
-  const [lowest] = drawsOf(rows[0])
-  return { ids: jobs.map(({ id }) => id), wakes: wakesOf(jobs, lowest as number) }
+  return insertParts(db, partsOf(jobs))
+}
+
+/** Each part is made ready while the server is at the one before. */
+async function insertParts(
+  db: Queryable,
+  parts: Iterable<readonly NewJob[]>,
+): Promise<InsertedJobs> {
+  const ids: string[] = []
+  // Places grow: the lowest of a queue is in the first part that has the queue.
+  const wakes = new Map<string, QueueWake>()
+  let before: Promise<readonly QueueWake[]> | undefined
+  const answered = async (): Promise<void> => {
+    for (const wake of (await before) ?? []) if (!wakes.has(wake.queue)) wakes.set(wake.queue, wake)
+  }
+  try {
+    for (const jobs of parts) {
+      const { text, values } = insertStatement(jobs)
+      await answered()
+      before = db
+        .query<{ drawn: string }>(text, values)
+        .then(({ rows }) => wakesOf(jobs, drawsOf(rows[0])[0] as number))
+      for (const { id } of jobs) ids.push(id)
+    }
+  } finally {
+    // Also where the next part could not be made: nothing is under way any more when this has ended.
+    await answered()
+  }
+  return { ids, wakes: [...wakes.values()] }
+}
+
+/** Jobs of one statement each. More would not make it faster, and hold up the event loop for longer. */
+function* partsOf(jobs: Iterable<NewJob>): Generator<readonly NewJob[], void> {
+  let part: NewJob[] = []
+  for (const job of jobs) {
+    if (part.length === PLACES_PER_DRAW) {
+      yield part
+      part = []
+    }
+    part.push(job)
+  }
+  if (part.length > 0) yield part
 }
 
 /**
@@ -71,9 +109,12 @@ function isScheduled({ scheduledAt, scheduleInMs }: NewJob): boolean {
 }
 
 /**
- * Inserts jobs by one statement that commits itself, and wakes their queues. A reply that gets lost is resolved by looking
- * for the jobs themselves, finished ones included.
+ * Inserts jobs, all or none, and wakes their queues: by one statement that commits itself, or, where they are more than a
+ * thousand, by several in a transaction. An iterable may make the jobs as they are asked for; those of the first two
+ * statements are asked for at once. A reply that gets lost is resolved by looking for the jobs themselves, finished ones
+ * included.
  * @throws E_DB_UNKNOWN_COMMIT if that is impossible; the same jobs must then not be inserted again blindly.
+ * @throws what the iterable throws; nothing is inserted then.
  */
 export async function insertJobsNow(
   {
@@ -81,19 +122,27 @@ export async function insertJobsNow(
     pool,
     waker,
   }: { readonly core: Core; readonly pool: Pool; readonly waker: Pick<JobWaker, 'wake'> },
-  jobs: readonly NewJob[],
+  jobs: Iterable<NewJob>,
 ): Promise<readonly string[]> {
-  const first = jobs[0]
+  const parts = partsOf(jobs)
+  const first = parts.next().value
   if (first === undefined) return []
-  const inserted = await statement(
-    pool,
-    core,
-    (db) => insertJobs(db, jobs),
-    (db) => isKnown(db, first.id),
-  )
+  const second = parts.next().value
+  const committed = (db: Queryable): Promise<boolean> => isKnown(db, (first[0] as NewJob).id)
+  if (second !== undefined) {
+    const all = concat([first, second], parts)
+    const inserted = await transaction(pool, core, (tx) => insertParts(tx, all), { committed })
+    waker.wake(inserted.wakes)
+    return inserted.ids
+  }
+  const inserted = await statement(pool, core, (db) => insertJobs(db, first), committed)
   // Their places went away with the reply: the lines are looked through from their beginning.
-  waker.wake(inserted?.wakes ?? wakesOf(jobs, 0))
-  return jobs.map(({ id }) => id)
+  waker.wake(inserted?.wakes ?? wakesOf(first, 0))
+  return first.map(({ id }) => id)
+}
+
+function* concat<T>(...iterables: readonly Iterable<T>[]): Generator<T, void> {
+  for (const one of iterables) yield* one
 }
 
 /** Whether there is, or was, a job with this id. Jobs of one insert are there together or not at all. */
