@@ -56,7 +56,6 @@ export async function applyItems(
   const batched = new Map<BoundHandler, PreparedRecord<Step['event'], unknown>[]>()
   const tally = { done: 0, jobs: 0 }
   let applied = false
-  let walked = 0
   // One limit for all of it: a slow batch is halved until it fits, so that no owner holds its locks for long.
   const beganMs = core.clock.monotonicMs()
   const tookMs = (): number => core.clock.monotonicMs() - beganMs
@@ -65,45 +64,41 @@ export async function applyItems(
     filteredBy.set(reason, (filteredBy.get(reason) ?? 0) + 1)
   }
 
-  try {
-    for (const item of items) {
-      walked += 1
-      const { filtered, rejected } = item
-      if (item.taken !== undefined) taken.push(takeIn(env, item, item.taken))
-      if (filtered !== undefined) filter(filtered)
-      if (rejected !== undefined) {
-        failed.push({ item, handler: '*', ...rejected, attempts: 1, event: factsOf(rejected) })
-      }
-      for (const step of item.steps) {
-        const { handler, event, context, prepared } = step
-        const { run } = handler
-        if (duplicates.size > 0 && duplicates.has(step)) {
-          filter(DUPLICATE)
-        } else if (step.failure !== undefined) {
-          const attempts = context.attempt
-          failed.push({ item, handler: handler.name, ...step.failure, attempts, event })
-        } else if (step.skipped !== undefined) {
-          filter(step.skipped.reason)
-        } else if (run.applyBatch !== undefined) {
-          const group = batched.get(handler) ?? []
-          batched.set(handler, group)
-          group.push({ event, prepared, context })
-          tally[run.disposition] += 1
-        } else {
-          if (left() <= 0) throw new TimeoutReason(options.transactionTimeoutMs)
-          applied = true
-          onStep(step)
-          const result = run.apply?.(event, prepared, context, tx)
-          const value = isThenable(result) ? await context.within(result, left()) : result
-          onStep(undefined)
-          if (isSkip(value)) filter(value.reason)
-          else tally[run.disposition] += 1
-        }
+  for (const item of items) {
+    const { filtered, rejected } = item
+    if (item.taken !== undefined) taken.push(takeIn(env, item, item.taken))
+    if (filtered !== undefined) filter(filtered)
+    if (rejected !== undefined) {
+      failed.push({ item, handler: '*', ...rejected, attempts: 1, event: factsOf(rejected) })
+    }
+    for (const step of item.steps) {
+      const { handler, event, context, prepared } = step
+      const { run } = handler
+      if (duplicates.has(step)) {
+        filter(DUPLICATE)
+      } else if (step.failure !== undefined) {
+        const attempts = context.attempt
+        failed.push({ item, handler: handler.name, ...step.failure, attempts, event })
+      } else if (step.skipped !== undefined) {
+        filter(step.skipped.reason)
+      } else if (run.applyBatch !== undefined) {
+        const group = batched.get(handler) ?? []
+        batched.set(handler, group)
+        group.push({ event, prepared, context })
+        tally[run.disposition] += 1
+      } else {
+        if (left() <= 0) throw new TimeoutReason(options.transactionTimeoutMs)
+        applied = true
+        onStep(step)
+        const result = run.apply?.(event, prepared, context, tx)
+        const value = isThenable(result) ? await context.within(result, left()) : result
+        onStep(undefined)
+        if (isSkip(value)) filter(value.reason)
+        else tally[run.disposition] += 1
       }
     }
-  } finally {
-    pace?.applied(walked, tookMs())
   }
+  pace?.applied(items.length, tookMs())
   await failpoint('batch:applied')
   for (const [handler, group] of batched) {
     const result = handler.run.applyBatch?.(group, tx, reservations?.of(handler))

@@ -9,8 +9,8 @@ import { isSkip } from './handler.ts'
 import type { Item, Step } from './step.ts'
 
 /**
- * Calls `prepare` for every step that has one and is not skipped yet: several keys at once, in order within a key, outside any transaction.
- * What each gave, or why it never will, is kept on the step.
+ * Calls `prepare` for every step that has one and is not skipped yet: several keys at once, in order within a key, outside
+ * any transaction. What each gave, or why it never will, is kept on the step.
  * @throws the signal's reason when it is aborted; FloodStopReason as soon as the failures are a flood, whatever the rest does.
  */
 export async function prepareItems(scope: BatchScope, items: readonly Item[]): Promise<void> {

@@ -58,12 +58,9 @@ export async function claimEvents(
     return NONE
   }
   const byKey = Map.groupBy(steps, (step) => keyOf(scope, step))
-  const first = Array.from(byKey.values(), ([step]) => step as Step)
+  const { first, values } = firstOf(scope, byKey)
   const { rows } = await tx
-    .query<{ n: number; at: string | null }>(CLAIM_SQL, [
-      ...placesOf(scope, first),
-      plainArray(first.map(rememberMs)),
-    ])
+    .query<{ n: number; at: string | null }>(CLAIM_SQL, values)
     .catch((error: unknown) => {
       throw (error as { code?: unknown }).code === TIMED_OUT ? heldByOthers(error) : error
     })
@@ -111,11 +108,8 @@ async function rememberEvents(
 ): Promise<void> {
   // What another program had set aside may have no place; and of two dead letters of one event the first is enough.
   const placed = steps.filter(({ context }) => context.record.topicId !== '')
-  const first = Array.from(
-    Map.groupBy(placed, (step) => keyOf(scope, step)).values(),
-    ([step]) => step as Step,
-  )
-  if (first.length === 0) return
+  if (placed.length === 0) return
+  const byKey = Map.groupBy(placed, (step) => keyOf(scope, step))
   await tx.query(
     `/* millrace:seen-remember */ insert into millrace.seen_event as s (key, topic_id, partition, "offset", expires_at)
      select key, topic_id, partition, at, statement_timestamp() + ms * interval '1 ms'
@@ -125,8 +119,17 @@ async function rememberEvents(
        set topic_id = excluded.topic_id, partition = excluded.partition, "offset" = excluded."offset",
          expires_at = excluded.expires_at
        where s.expires_at <= statement_timestamp()`,
-    [...placesOf(scope, first), plainArray(first.map(rememberMs))],
+    firstOf(scope, byKey).values,
   )
+}
+
+/** The first step of each event, and what a statement is to know of them. */
+function firstOf(
+  scope: BatchScope,
+  byKey: ReadonlyMap<string, readonly Step[]>,
+): { readonly first: readonly Step[]; readonly values: unknown[] } {
+  const first = Array.from(byKey.values(), ([step]) => step as Step)
+  return { first, values: [...placesOf(scope, first), plainArray(first.map(rememberMs))] }
 }
 
 /** As the server says it of a lock that cannot be had: nobody's fault, and to be tried again. */

@@ -24,10 +24,11 @@ export type CommitRange = (
 ) => Promise<void>
 
 /**
- * Takes the prepared records of a range to their dispositions, by transactions of `commit`. When one fails, it is known in most cases
- * which record it was: what stands before it is committed, it alone is tried again or set aside, then the rest goes on; a
- * batch with k bad records costs about two executions of each record. When it is not known (a set-wise statement, a
- * deferred constraint), it is searched for by halving: about log2(n) + 2 further executions for one bad record.
+ * Takes the prepared records of a range to their dispositions, by transactions of `commit`. When one fails, it is known in
+ * most cases which record it was: what stands before it is committed, it alone is tried again or set aside, then the rest
+ * goes on; a batch with k bad records costs about two executions of each record. When it is not known (a set-wise
+ * statement, a deferred constraint), it is searched for by halving: about log2(n) + 2 further executions for one bad
+ * record.
  * @throws what `decide` gives up on; the signal's reason when it is aborted.
  */
 export async function settleItems(
@@ -127,7 +128,7 @@ class Settlement {
 
   /** Whose error it was: the step that was being applied, or all of a lone record's, or unknown. */
   #culprits(error: Error, from: number, to: number): readonly Step[] | undefined {
-    // Before any handler: another transaction has the same event, and takes its time.
+    // Our own statement failed, before any handler.
     if (this.#claiming) return undefined
     // "Current transaction is aborted": somebody before swallowed the error that did it.
     const swallowed = (error as { code?: string }).code === '25P02'

@@ -1,6 +1,7 @@
 /**
- * Runs `action` over `items`, at most `limit` at once, starting them in order; resolves when all have ended.
- * An action that does not wait gives no promise, and costs none. The first rejection stops further starts and is thrown once those already running have ended.
+ * Runs `action` over `items`, at most `limit` at once, starting them in order; resolves when all have ended. An action that
+ * does not wait gives no promise, and costs none. The first rejection stops further starts and is thrown once those already
+ * running have ended.
  */
 export async function forEachConcurrently<T>(
   items: Iterable<T>,

@@ -1,4 +1,3 @@
-import { throwIfAborted } from '../core/abort.ts'
 import { plainArray } from '../postgres/array.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { fits, type CarriedConditions } from './carried.ts'
@@ -45,17 +44,15 @@ export async function countSelected(
 /**
  * The numbers of what a selection with {@link carriedConditions} has below `end`, the highest first: a page at a time, at most
  * 500, and maybe none, as a page of payloads has them.
- * @throws E_CONFIG_INVALID; the signal's reason when it is aborted between two pages.
+ * @throws E_CONFIG_INVALID
  */
 export async function* selectedPages(
   db: Queryable,
   selection: DeadLetterSelection,
   end: bigint,
-  { signal }: { readonly signal?: AbortSignal } = {},
 ): AsyncGenerator<bigint[]> {
   const conditions = carriedConditions(selection) ?? {}
   for (let below = end; ; ) {
-    throwIfAborted(signal)
     const values: unknown[] = []
     const pass = (value: unknown): string => `$${values.push(value)}`
     const condition = `${selectedSql(selection, pass, 'dead_letter')} and dead_letter.id < ${pass(String(below))}::bigint`

@@ -24,6 +24,7 @@ import {
   readHeldShard,
   retireShard,
   setWaiting,
+  shardsWithRecords,
   type Halt,
   type HeldShard,
   type Shard,
@@ -312,8 +313,7 @@ export class ShardRelay {
     if (superseded()) return false
     const shard = await readHeldShard(pool, held)
     if (shard === undefined || shard.relayed !== null || shard.halted !== null) return false
-    const first = { shard: this.shard, behind: 0n, maxRecords: 1, maxBytes: 1 }
-    return (await readOutbox(pool, first)).records.length === 0
+    return (await shardsWithRecords(pool, [{ shard: this.shard, behind: 0n }])).length === 0
   }
 
   async #open(signal: AbortSignal): Promise<void> {

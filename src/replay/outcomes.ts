@@ -34,9 +34,9 @@ export interface ChunkCounts {
 }
 
 /**
- * Counts what became of a chunk, for the replay and for whoever watches, behind all that it has done in its transaction, and applies the limits of the replay. The
- * compare-and-set on owner, epoch and state is the fence: whoever was replaced, and whoever an operator has paused
- * meanwhile, commits nothing.
+ * Counts what became of a chunk, for the replay and for whoever watches, behind all that it has done in its transaction, and
+ * applies the limits of the replay. The compare-and-set on owner, epoch and state is the fence: whoever was replaced, and
+ * whoever an operator has paused meanwhile, commits nothing.
  * @throws E_CONSUMER_NOT_OWNER when the replay is not ours, or not running, any more. The caller rolls back.
  */
 export async function passFence(

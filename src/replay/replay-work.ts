@@ -254,7 +254,7 @@ export abstract class ReplayWork {
     return items.slice(0, this.untilLimit(expected))
   }
 
-  /** Applies for real, rolls back, and gives what failed. */
+  /** Applies for real, and rolls back. */
   async #rehearse(items: readonly Item[], apply: ApplyItems): Promise<Rehearsed> {
     const { core, pool } = this.options.environment
     const run = async (tx: Transaction): Promise<Rehearsed> => {

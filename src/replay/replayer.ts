@@ -38,16 +38,13 @@ const AGAIN_MS = 1_000
  * Applications of which another version lives than the version `$4`, whose first living process started later than the first
  * of that.
  */
-const OUTDATED_SQL = `select v.application from (
+const OUTDATED_SQL = `select application from (
     select a.application, p.code_version, min(p.started_at) as since
     from millrace.process p, unnest(p.applications) a(application)
     where p.expires_at > clock_timestamp() and a.application = any ($2) group by 1, 2
-  ) v join (
-    select a.application, min(p.started_at) as since
-    from millrace.process p, unnest(p.applications) a(application)
-    where p.expires_at > clock_timestamp() and p.code_version is not distinct from $4 group by 1
-  ) own on own.application = v.application
-  where v.code_version is distinct from $4 and v.since > own.since`
+  ) v group by application
+  having max(since) filter (where code_version is distinct from $4)
+    > min(since) filter (where code_version is not distinct from $4)`
 
 /**
  * Works through the replays of this process' applications, with the handlers that are deployed in it. Whoever takes one

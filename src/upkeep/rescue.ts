@@ -17,9 +17,9 @@ const BATCH = 500
  * Takes back what dead processes held. By liveness, never by age: a job of a living process is left alone however long it
  * takes, and a dead process never comes back under its id.
  *
- * Which of its jobs killed it, nobody knows, so all become suspects and none is charged, each with a lost attempt; they are then executed one at a
- * time with a start mark. One that bears the mark was the one that ran: it is charged, and discarded when it has done
- * that as often as it may.
+ * Which of its jobs killed it, nobody knows, so all become suspects and none is charged, each with a lost attempt; they are
+ * then executed one at a time with a start mark. One that bears the mark was the one that ran: it is charged, and discarded
+ * when it has done that as often as it may.
  */
 export const rescue: Duty = {
   name: 'rescue',

@@ -23,6 +23,19 @@ export async function aliveBrokers(port: number): Promise<number[]> {
   return brokersOf(await exchange(port, request))
 }
 
+/** Whether somebody takes connections there. */
+export function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const say = (listening: boolean): void => {
+      socket.destroy()
+      resolve(listening)
+    }
+    socket.once('connect', () => say(true))
+    socket.once('error', () => say(false))
+  })
+}
+
 async function exchange(port: number, request: Buffer): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const socket = connect(port, '127.0.0.1')

@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { connect } from 'node:net'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../../src/core/clock.ts'
 import type { KafkaInstall } from './install.ts'
-import { aliveBrokers } from './ask.ts'
+import { aliveBrokers, isListening } from './ask.ts'
 import { KafkaToolProblem } from './problem.ts'
 
 /** How long (ms) a broker may take until it answers, on a busy machine. */
@@ -134,7 +133,12 @@ export class Node implements KafkaNode {
   }
 
   #lastWords(): string {
-    return readFileSync(join(this.logDirectory, 'server.log'), 'utf8').slice(-logTail)
+    try {
+      return readFileSync(join(this.logDirectory, 'server.log'), 'utf8').slice(-logTail)
+    } catch {
+      // Whoever deleted the broker's folder need not end this process too.
+      return ''
+    }
   }
 
   async kill9(): Promise<void> {
@@ -179,17 +183,4 @@ export class Node implements KafkaNode {
     }
     await exited
   }
-}
-
-/** Whether somebody takes connections there. */
-function isListening(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    const say = (listening: boolean): void => {
-      socket.destroy()
-      resolve(listening)
-    }
-    socket.once('connect', () => say(true))
-    socket.once('error', () => say(false))
-  })
 }
