@@ -3,9 +3,16 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 
-/** Runs a contender in a process of its own and gives the last line it prints, which is JSON. */
-export async function runContender<T>(file: URL, args: readonly string[]): Promise<T> {
-  const child = spawn(process.execPath, [...process.execArgv, file.pathname, ...args], {
+/**
+ * Runs a contender in a process of its own and gives the last line it prints, which is JSON.
+ * @param flags of Node, beside those of this process
+ */
+export async function runContender<T>(
+  file: URL,
+  args: readonly string[],
+  flags: readonly string[] = [],
+): Promise<T> {
+  const child = spawn(process.execPath, [...process.execArgv, ...flags, file.pathname, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let output = ''

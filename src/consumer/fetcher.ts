@@ -1,4 +1,4 @@
-import { abortReason } from '../core/abort.ts'
+import { abortReason, whenAborted } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { createLoop, type Loop } from '../core/loop.ts'
 import type { Log, ReadRequest, ReadResult } from '../log/port.ts'
@@ -74,15 +74,14 @@ export class Fetcher {
         request,
         onUnavailable,
         resolve: (result) => {
-          signal.removeEventListener('abort', onAbort)
+          stopWaiting()
           resolve(result)
         },
       }
-      const onAbort = (): void => {
+      const stopWaiting = whenAborted(signal, () => {
         this.#waiting.delete(waiting)
         reject(abortReason(signal))
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
+      })
       this.#waiting.add(waiting)
       this.#loop.wake()
     })

@@ -1,4 +1,4 @@
-import { abortReason, throwIfAborted } from '../core/abort.ts'
+import { abortReason, throwIfAborted, whenAborted } from '../core/abort.ts'
 import { forEachConcurrently } from '../core/concurrency.ts'
 import { failpoint } from '../core/failpoint.ts'
 import { isThenable } from '../core/thenable.ts'
@@ -34,7 +34,7 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
   // A flood that is certain ends the waits of all: in an outage the attempts of a whole batch take minutes.
   const ending = new AbortController()
   const onAbort = (): void => ending.abort(abortReason(scope.signal))
-  scope.signal.addEventListener('abort', onAbort, { once: true })
+  const stopWaiting = whenAborted(scope.signal, onAbort)
   if (scope.signal.aborted) onAbort()
   const within = { ...scope, signal: ending.signal }
   const lookAfter = async (step: Step): Promise<void> => {
@@ -61,7 +61,7 @@ export async function prepareItems(scope: BatchScope, items: readonly Item[]): P
       prepareLane(lane),
     )
   } finally {
-    scope.signal.removeEventListener('abort', onAbort)
+    stopWaiting()
     pace?.prepared(items.length, core.clock.monotonicMs() - beganMs)
   }
 }

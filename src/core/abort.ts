@@ -33,3 +33,43 @@ export function abortReason(signal: AbortSignal): Error {
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortReason(signal)
 }
+
+/** What is to be done when a signal is aborted, and where it stands among the rest. */
+interface Waiting {
+  readonly action: () => void
+  at: number
+}
+
+const waiting = new WeakMap<AbortSignal, Waiting[]>()
+
+/**
+ * Calls `action` when the signal is aborted, in no certain order; the returned function takes it back. For signals that outlive what waits with
+ * them: one listener does for all, and they are kept in an array.
+ *
+ * A listener that was removed goes on pointing to the one behind it, as a table of a `Set` that was outgrown does to the
+ * next one. When the first of them has grown old in memory, all of them stay until the next full collection, with
+ * whatever they hold: each record that was waited for.
+ */
+export function whenAborted(signal: AbortSignal, action: () => void): () => void {
+  const others = waiting.get(signal) ?? listen(signal)
+  const own: Waiting = { action, at: others.length }
+  others.push(own)
+  return () => {
+    if (others[own.at] !== own) return
+    const last = others.pop() as Waiting
+    if (last === own) return
+    others[own.at] = last
+    last.at = own.at
+  }
+}
+
+function listen(signal: AbortSignal): Waiting[] {
+  const made: Waiting[] = []
+  waiting.set(signal, made)
+  const abort = (): void => {
+    // One by one: an action may take back another.
+    for (let one = made.pop(); one !== undefined; one = made.pop()) one.action()
+  }
+  signal.addEventListener('abort', abort, { once: true })
+  return made
+}

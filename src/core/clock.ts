@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import { abortReason } from './abort.ts'
+import { abortReason, whenAborted } from './abort.ts'
 
 /** The only source of time. Tests may give one that they move by hand. */
 export interface Clock {
@@ -26,15 +26,16 @@ export const systemClock: Clock = {
         reject(abortReason(signal))
         return
       }
-      const onAbort = (): void => {
-        clearTimeout(timer)
-        reject(abortReason(signal as AbortSignal))
-      }
       const timer = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort)
+        stopWaiting?.()
         resolve()
       }, ms)
-      signal?.addEventListener('abort', onAbort, { once: true })
+      const stopWaiting =
+        signal &&
+        whenAborted(signal, () => {
+          clearTimeout(timer)
+          reject(abortReason(signal))
+        })
     })
   },
   after(ms, action) {

@@ -1,4 +1,4 @@
-import { TimeoutReason, abortReason } from './abort.ts'
+import { TimeoutReason, abortReason, whenAborted } from './abort.ts'
 import type { Clock } from './clock.ts'
 
 /** Options of {@link within}. */
@@ -21,7 +21,7 @@ export function within<T>(result: PromiseLike<T>, options: WithinOptions): Promi
   return new Promise<T>((resolve, reject) => {
     const end = (): void => {
       cancel()
-      signal.removeEventListener('abort', onAbort)
+      stopWaiting()
     }
     const giveUp = (reason: Error): void => {
       end()
@@ -30,11 +30,11 @@ export function within<T>(result: PromiseLike<T>, options: WithinOptions): Promi
     }
     const onAbort = (): void => giveUp(abortReason(signal))
     const cancel = clock.after(timeoutMs, () => giveUp(new TimeoutReason(Math.round(timeoutMs))))
+    const stopWaiting = whenAborted(signal, onAbort)
     if (signal.aborted) {
       onAbort()
       return
     }
-    signal.addEventListener('abort', onAbort, { once: true })
     result.then(
       (value) => {
         end()

@@ -1,4 +1,4 @@
-import { abortReason, StopReason, throwIfAborted } from '../core/abort.ts'
+import { abortReason, StopReason, throwIfAborted, whenAborted } from '../core/abort.ts'
 import type { Core } from '../core/core.ts'
 import { isUuid } from '../core/ids.ts'
 import type { ReadOptions, ReadRequest, ReadResult } from '../log/port.ts'
@@ -101,7 +101,7 @@ export class Reader {
     return new Promise((resolve, reject) => {
       const end = (): void => {
         cancel()
-        for (const one of signals) one.removeEventListener('abort', onAbort)
+        for (const stop of stopWaiting) stop()
         const at = demand.waiters.indexOf(done)
         if (at !== -1) demand.waiters.splice(at, 1)
       }
@@ -114,7 +114,7 @@ export class Reader {
         resolve(outcome)
       }
       const cancel = clock.after(Math.max(0, deadline - clock.monotonicMs()), () => done('late'))
-      for (const one of signals) one.addEventListener('abort', onAbort, { once: true })
+      const stopWaiting = signals.map((one) => whenAborted(one, onAbort))
       demand.waiters.push(done)
     })
   }

@@ -1,3 +1,4 @@
+import { whenAborted } from '../core/abort.ts'
 import type { Clock } from '../core/clock.ts'
 import type { ReserveOptions } from '../process/reserve-options.ts'
 
@@ -74,12 +75,12 @@ export class Reservations {
         this.#inVainAtMs = clock.monotonicMs()
         giveUp()
       })
-      signal.addEventListener('abort', giveUp, { once: true })
+      const stopWaiting = whenAborted(signal, giveUp)
       const waiting: Waiting = {
         wanted,
         grant: (places) => {
           cancel()
-          signal.removeEventListener('abort', giveUp)
+          stopWaiting()
           this.#waiting.delete(waiting)
           resolve(this.#promise(places))
         },
