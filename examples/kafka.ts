@@ -1,7 +1,6 @@
 import { application, event, foreign, inTransaction, start } from 'millrace'
 import { kafka } from 'millrace/kafka' // npm install @platformatic/kafka
 import { z } from 'zod'
-
 // A topic that somebody else writes, and an event of our own.
 const price = z.object({ item: z.string(), cents: z.int() })
 const listed = foreign('supplier-prices', { schema: price, key: (data) => data.item })

@@ -137,6 +137,8 @@ export async function start(options: StartOptions): Promise<Millrace> {
   const undo: (() => Promise<void>)[] = [
     async () => {
       endOutliving()
+      // A server that goes away just now breaks what is being closed anyway.
+      control.off('error', onPoolError).on('error', () => {})
       if (typeof options.database === 'string') await pool.end()
       else pool.off('error', onPoolError)
       await control.end()

@@ -9,7 +9,8 @@ import type { NewJobOptions } from './new-job.ts'
 /** Publishes and inserts. */
 export interface Effects {
   /**
-   * Publishes an event whose cause is this job.
+   * Publishes an event whose cause is this job. On the context, outside of {@link JobContext.transaction}, it is there at
+   * once, whatever becomes of the attempt: a retry publishes again, with a new id unless `id` names one.
    * @throws E_EVENT_INVALID
    */
   readonly publish: <Input>(
@@ -18,7 +19,8 @@ export interface Effects {
     options?: PublishOptions,
   ) => Promise<void>
   /**
-   * Inserts a job whose cause is this one, and returns its id.
+   * Inserts a job whose cause is this one, and returns its id. On the context, outside of
+   * {@link JobContext.transaction}, a retry inserts another.
    * @throws E_EVENT_INVALID
    */
   readonly insert: <Input>(

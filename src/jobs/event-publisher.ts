@@ -11,6 +11,12 @@ export interface PublishableEvent<Input = unknown> {
 
 /** Options of `publish`. */
 export interface PublishOptions {
+  /**
+   * The event's id, 1 to 200 characters. Default: a new one. Outside of a transaction a retry publishes again: with an id of its
+   * own making (`${idempotencyKey}:shipped`) both are the same event, and `once` of a handler takes it once. Then give it the
+   * same data too.
+   */
+  readonly id?: string
   /** The record's key, in place of the one that the definition makes. */
   readonly key?: string | null
 }

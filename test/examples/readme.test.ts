@@ -27,7 +27,7 @@ describe('the README', () => {
         current,
         `README.md and examples/${name}.ts differ; MILLRACE_UPDATE=1 npm test -- readme mends it`,
       )
-      assert.ok(code.trimEnd().split('\n').length <= 36)
+      assert.ok(code.trimEnd().split('\n').length <= 30)
     })
   }
 

@@ -6,7 +6,7 @@ import { withOperator } from '../connect.ts'
 import { shownError, usage } from '../errors.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
 import { nearest } from '../nearest.ts'
-import { DATABASE_OPTIONS } from '../options.ts'
+import { DATABASE_OPTIONS, JSON_OPTION } from '../options.ts'
 import { safeLine } from '../safe-text.ts'
 
 const PROBES = ['live', 'ready'] as const
@@ -22,6 +22,7 @@ export const healthcheckCommand: Command = {
       value: '<name>',
       help: 'name of the process to ask for (default: any of this host)',
     },
+    ...JSON_OPTION,
     ...DATABASE_OPTIONS,
   },
   notes: [
@@ -42,19 +43,26 @@ async function runProbe(context: CommandContext): Promise<ExitCode> {
       `expected live or ready, got '${word}'${meant === undefined ? '' : `. Did you mean '${meant}'?`}`,
     )
   }
+  const say = (ok: boolean, reason?: string): void => {
+    if (out.format === 'json') out.json({ probe, ok, reason: reason ?? null })
+    else
+      out.text(
+        [probe, ok ? 'ok' : 'no', ...(reason === undefined ? [] : [safeLine(reason)])].join(': '),
+      )
+  }
   try {
     const problem = await withOperator(context, {}, ({ operator }) =>
       problemOf(operator, probe, args.text('name')),
     )
-    out.text(problem === undefined ? `${probe}: ok` : `${probe}: no: ${safeLine(problem)}`)
+    say(problem === undefined, problem)
     return problem === undefined ? EXIT.ok : EXIT.failed
   } catch (error) {
     // Whatever it is, a probe has two answers.
     const shown = shownError(error, context.name)
     const excused = probe === 'live' && shown.exitCode === EXIT.cannotConnect
-    out.text(
-      `${probe}: ${excused ? 'ok, though the database cannot be asked' : 'no'}: ${safeLine(shown.message)}`,
-    )
+    // One line, for whoever keeps a probe's output keeps its first.
+    const [first = ''] = shown.message.split('\n')
+    say(excused, excused ? `the database cannot be asked: ${first}` : first)
     return excused ? EXIT.ok : EXIT.failed
   }
 }

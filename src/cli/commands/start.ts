@@ -50,6 +50,7 @@ export const startCommand: Command = {
       value: '<level>',
       help: `${LOG_LEVELS.join(', ')} (default info)`,
     },
+    json: { type: 'boolean', help: 'with --dry-run: print what would be started as JSON' },
     ...WRITE_OPTIONS,
     ...DATABASE_OPTIONS,
   },
@@ -82,7 +83,8 @@ async function runStart(context: CommandContext): Promise<ExitCode> {
       queues: options.queues ?? 'all',
     }
     if (args.flag('dry-run')) {
-      logger.info(roles, 'would start')
+      if (out.format === 'json') out.json(roles)
+      else logger.info(roles, 'would start')
       return EXIT.ok
     }
     logger.info(roles, 'starting')

@@ -332,6 +332,8 @@ describe('millrace healthcheck', () => {
       await cli.run(['healthcheck', 'ready']).then(({ code, stdout }) => [code, stdout]),
       [0, 'ready: ok\n'],
     )
+    const json = await cli.run(['healthcheck', '--json'])
+    assert.deepEqual(JSON.parse(json.stdout), { probe: 'ready', ok: true, reason: null })
     assert.equal((await cli.run(['healthcheck', 'live'])).code, 0)
     const lapsed = await cli.run(['healthcheck', 'live', '--name', 'mailer-1'])
     assert.equal(lapsed.code, 1)
@@ -346,5 +348,9 @@ describe('millrace healthcheck', () => {
     assert.deepEqual([live.code, ready.code], [0, 1])
     assert.equal(ready.stdout.split('\n').length, 2)
     assert.doesNotMatch(live.stdout + ready.stdout, /s3cret/)
+    const json = await cli.run(['healthcheck', 'live', '--json'], away)
+    const { ok, reason } = JSON.parse(json.stdout) as { ok: boolean; reason: string }
+    assert.equal(ok, true)
+    assert.match(reason, /^the database cannot be asked: /)
   })
 })

@@ -190,6 +190,9 @@ describe('millrace start', () => {
       [entry['message'], entry['applications'], entry['queues']],
       ['would start', ['shop'], false],
     )
+    const json = await cli.run(['start', '--dry-run', '--queues', 'none', '--json'])
+    const { applications, queues } = JSON.parse(json.stdout) as Record<string, unknown>
+    assert.deepEqual([applications, queues], [['shop'], false])
   })
 })
 
