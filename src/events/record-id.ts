@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { isUuid } from '../core/ids.ts'
 import type { PlacedRecord } from './raw-record.ts'
 
 /** First halves of ids by topic id and partition; made anew when there are more partitions than anybody reads. */
@@ -23,6 +24,16 @@ export function recordId({ topicId, partition, offset }: PlacedRecord): string {
   }
   const tail = (VARIANT | BigInt.asUintN(62, offset)).toString(16)
   return `${half}-${tail.slice(0, 4)}-${tail.slice(4)}`
+}
+
+/** The offset in an id that {@link recordId} made for a record of this partition; of any other id `undefined`. */
+export function offsetInId(
+  id: string,
+  { topicId, partition }: Pick<PlacedRecord, 'topicId' | 'partition'>,
+): bigint | undefined {
+  const half = halfOf(`${topicId}/${partition}`)
+  if (!id.startsWith(`${half}-`) || !isUuid(id)) return undefined
+  return BigInt.asUintN(62, BigInt(`0x${id.slice(19).replace('-', '')}`))
 }
 
 function halfOf(where: string): string {

@@ -11,6 +11,7 @@ import { eventKey, recordKey } from './graph.ts'
 import { handlingsOf } from './handling-facts.ts'
 import { jobById, jobMadeFrom, jobsOf } from './job-facts.ts'
 import { waitingInOutbox } from './outbox-facts.ts'
+import { placeOfId } from './place-of-id.ts'
 import type { Sources } from './sources.ts'
 import { mergeWindows } from './windows.ts'
 
@@ -112,6 +113,11 @@ async function byId(
   const { db } = sources
   const job = isUuid(id) ? await jobById(db, id) : undefined
   if (job !== undefined) return foundJob(job)
+  const place = await placeOfId(sources.log, id)
+  const record = place === undefined ? undefined : await recordOrWhy(sources, place)
+  if (record !== undefined && !isMillraceError(record)) {
+    return foundEvent(await withItsIds(sources, record))
+  }
   const event = await eventById(sources, id, time)
   if (event !== undefined) return foundEvent(event)
   // Not in the log (any more), or its id tells no time: by what was made of it, if it is where all that began.
@@ -123,7 +129,9 @@ async function byId(
   }
   if (jobs.length > 0) return { correlationId: id, node: null, events: [], jobs }
   const letter = await deadLetterOfEvent(db, id)
-  return letter === undefined ? undefined : foundLetter(sources, await getDeadLetter(db, letter))
+  if (letter !== undefined) return foundLetter(sources, await getDeadLetter(db, letter))
+  if (record !== undefined) throw record
+  return undefined
 }
 
 async function foundLetter(sources: Sources, letter: DeadLetter): Promise<FoundAsked> {
@@ -241,12 +249,22 @@ async function recordAt(
       { details: { place } },
     )
   }
-  const request = { topic: name, topicId: topic.id, partition, offset, maxRecords: 1, maxBytes: 1 }
-  const [result] = await log.read([request])
+  const found = await recordOrWhy(sources, { topic: name, topicId: topic.id, partition, offset })
+  if (isMillraceError(found)) throw found
+  return found
+}
+
+/** The record at that place, or why there is none. */
+async function recordOrWhy(
+  { log }: Pick<Sources, 'log'>,
+  place: NamedPlace,
+): Promise<EventFact | MillraceError> {
+  const [result] = await log.read([{ ...place, maxRecords: 1, maxBytes: 1 }])
   const record = result?.records[0]
-  if (record !== undefined && record.offset === offset) return eventFact(record)
-  throw new MillraceError('E_TRACE_NOT_FOUND', whyNoRecord(place, offset, result), {
-    details: { place },
+  if (record !== undefined && record.offset === place.offset) return eventFact(record)
+  const where = recordKey(place.topic, place.partition, place.offset)
+  return new MillraceError('E_TRACE_NOT_FOUND', whyNoRecord(where, place.offset, result), {
+    details: { place: where },
     retryable: result?.unavailable !== undefined,
   })
 }
@@ -275,13 +293,17 @@ function record(offset: bigint | undefined): string {
 function notFound(id: string, time: Date | null, leftOut: readonly string[]): MillraceError {
   return new MillraceError(
     'E_TRACE_NOT_FOUND',
-    `nothing is known of '${id}'. ${time === null ? NO_TIME : whereLooked(time, leftOut)}`,
+    `nothing is known of '${id}'. ${time === null ? whyNotSearched(id) : whereLooked(time, leftOut)}`,
     { details: { id, leftOut } },
   )
 }
 
-const NO_TIME =
-  "It has no time in it (it is no UUID version 7), so the log cannot be searched for it: give the record's place, topic/partition/offset, as `millrace events tail` shows it."
+function whyNotSearched(id: string): string {
+  const why = isRecordId(id)
+    ? 'Ids like it (UUIDs version 8) are made of where a record stands, but no partition of this log gives this one: its topic may have been deleted, or be in another log, or it is of another making.'
+    : 'It has no time in it (it is no UUID version 7), so the log cannot be searched for it.'
+  return `${why} Give the record's place, topic/partition/offset, as \`millrace events tail\` shows it.`
+}
 
 function whereLooked(time: Date, leftOut: readonly string[]): string {
   const looked = ['jobs that are not finished', 'the history of jobs', 'dead letters']

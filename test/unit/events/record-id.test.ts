@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { recordId } from '../../../src/events/record-id.ts'
+import { offsetInId, recordId } from '../../../src/events/record-id.ts'
 import type { PlacedRecord } from '../../../src/events/raw-record.ts'
 
 const UUID_8 = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -24,6 +24,17 @@ test('the id of a record is a UUID, the same for the same place and another for 
       assert.equal(at(b.topicId, b.partition, b.offset) === id, same)
     }),
   )
+})
+
+test('the offset is read from an id by those who know topic and partition', () => {
+  const offset = (1n << 62n) - 1n
+  for (const one of [0n, 4_095n, offset]) {
+    assert.equal(offsetInId(at(TOPIC_ID, 3, one), { topicId: TOPIC_ID, partition: 3 }), one)
+  }
+  const id = at(TOPIC_ID, 3, 7n)
+  for (const other of [at(TOPIC_ID, 4, 7n), `${id}0`, id.slice(0, -1), `${id.slice(0, -1)}x`]) {
+    assert.equal(offsetInId(other, { topicId: TOPIC_ID, partition: 3 }), undefined, other)
+  }
 })
 
 test('ids of a partition sort as their offsets do, and are those of every version', () => {

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { z } from 'zod'
+import { connectOperator } from '../../../src/app/operator.ts'
+import type { Millrace } from '../../../src/app/start.ts'
+import { inTransaction } from '../../../src/bridge/in-transaction.ts'
+import { application, type Application } from '../../../src/consumer/application.ts'
+import { permanent } from '../../../src/errors/millrace-error.ts'
+import { foreign } from '../../../src/events/foreign.ts'
+import { trace, type Timeline } from '../../../src/trace/queries.ts'
+import { cleanup } from '../../support/cleanup.ts'
+import { testDatabase } from '../../support/database.ts'
+import { running, settled } from '../../support/millrace.ts'
+
+const schema = z.object({ receipt: z.string() })
+
+interface Bed {
+  readonly millrace: Millrace
+  /** The timeline of whatever is asked for. */
+  look(asked: string): Promise<Timeline>
+  /** Writes what a till writes, and waits until everything about it is done. */
+  ring(...receipts: string[]): Promise<void>
+}
+
+async function setup(t: TestContext, ...run: Application[]): Promise<Bed> {
+  const { url } = await testDatabase(t)
+  const topics = { tills: { partitions: 1 }, orders: { partitions: 1 }, other: { partitions: 4 } }
+  const millrace = await running(t, { database: url, run, topics })
+  const operator = await connectOperator({ database: url })
+  cleanup(t, () => operator.close())
+  return {
+    millrace,
+    look: (asked) => trace(operator, asked),
+    async ring(...receipts) {
+      await millrace.log.append(
+        receipts.map((receipt) => {
+          const value = Buffer.from(JSON.stringify({ receipt }))
+          return { topic: 'tills', key: null, value, headers: [] }
+        }),
+      )
+      await settled(millrace)
+    },
+  }
+}
+
+/** What it looks like: type, label and state of each node. */
+function shape({ nodes }: Timeline): string[] {
+  return nodes.map(({ type, label, state }) => `${type} ${label}: ${state}`)
+}
+
+test('a record without an id is found by the one that was made of its place, while the log has it', async (t) => {
+  const purchase = foreign('tills', { schema })
+  const books = application('books').on(
+    purchase,
+    inTransaction(({ data }) => {
+      if (data.receipt === 'r-2') throw permanent('no receipt like that')
+    }),
+  )
+  const { millrace, look, ring } = await setup(t, books)
+  await ring('r-1', 'r-2')
+  const ids: string[] = []
+  for (const place of ['tills/0/0', 'tills/0/1']) {
+    const { nodes, correlationId } = await look(place)
+    assert.equal(nodes[0]?.ref.eventId, correlationId)
+    ids.push(correlationId)
+    for (const id of [correlationId, correlationId.toUpperCase()]) {
+      const found = await look(id)
+      assert.deepEqual([found.nodes[0]?.id, found.nodes[0]?.asked], [place, true])
+      assert.deepEqual(shape(found), shape(await look(place)))
+    }
+  }
+  const unknown = String(ids[0]).replace(/^.{8}/, '00000000')
+  await assert.rejects(look(unknown), {
+    code: 'E_TRACE_NOT_FOUND',
+    message: /made of where a record stands, but no partition of this log gives this one/,
+  })
+
+  const { id: topicId } = (await millrace.log.topic('tills')) ?? assert.fail('no topic')
+  await millrace.log.purge(topicId, 0, 2n)
+  await assert.rejects(look(String(ids[0])), {
+    code: 'E_TRACE_NOT_FOUND',
+    message: /there is no record tills\/0\/0 any more: the partition begins at offset 2/,
+  })
+  const letter = await look(String(ids[1]))
+  assert.match(shape(letter).join(), /: gone,application books: set aside,/)
+})
