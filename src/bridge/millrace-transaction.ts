@@ -67,7 +67,7 @@ export interface MillraceTransaction extends Queryable, Writer {}
 export interface Cause {
   readonly correlationId?: string
   readonly causationId?: string
-  /** See `EncodeManyOptions`; jobs do not keep it. */
+  /** See `EncodeManyOptions`. */
   readonly causationRecord?: string
   readonly traceparent?: string
 }

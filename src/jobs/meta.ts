@@ -26,17 +26,20 @@ export interface JobMeta {
   readonly correlationId?: string
   /** Id of the event or job that caused this one. */
   readonly causationId?: string
+  /** Where the record of that event stands, `topic/partition/offset`, if its own headers do not say its id. Not of jobs with an origin. */
+  readonly causationRecord?: string
   /** W3C trace context. */
   readonly traceparent?: string
 }
 
 /** `meta` as stored; `null` when there is nothing to store. Offsets cross JSON as strings. */
 export function encodeMeta(meta: JobMeta): string | null {
-  const { origin, correlationId, causationId, traceparent } = meta
+  const { origin, correlationId, causationId, causationRecord, traceparent } = meta
   if (
     origin === undefined &&
     correlationId === undefined &&
     causationId === undefined &&
+    causationRecord === undefined &&
     traceparent === undefined
   ) {
     return null
@@ -45,6 +48,7 @@ export function encodeMeta(meta: JobMeta): string | null {
     origin: origin && encodedOrigin(origin),
     correlationId,
     causationId,
+    causationRecord,
     traceparent,
   })
 }

@@ -47,6 +47,8 @@ export interface JobFact {
   readonly origin: JobOrigin | null
   readonly correlationId: string
   readonly causationId: string | null
+  /** As {@link EventFact.causationRecord}. */
+  readonly causationRecord: string | null
   readonly traceparent: string | null
   readonly createdAt: Date
   readonly scheduledAt: Date

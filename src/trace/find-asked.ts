@@ -8,7 +8,7 @@ import { eventById, reachOf } from './event-by-id.ts'
 import { asKnownBy, eventFact, isRecordId } from './event-fact.ts'
 import type { EventFact, JobFact } from './facts.ts'
 import { eventKey, recordKey } from './graph.ts'
-import { handlingsOf } from './handling-facts.ts'
+import { handlingsOf, type NamedPlace } from './handling-facts.ts'
 import { jobById, jobMadeFrom, jobsOf } from './job-facts.ts'
 import { waitingInOutbox } from './outbox-facts.ts'
 import { placeOfId } from './place-of-id.ts'
@@ -74,7 +74,7 @@ async function withItsIds(sources: Sources, event: EventFact): Promise<EventFact
   const { db, log, records, note, signal } = sources
   const { topic, topicId, partition, offset, id } = event
   if (!isRecordId(id) || topicId === null || partition === null || offset === null) return event
-  const place = { topicId, partition, offset }
+  const place = { topic, topicId, partition, offset }
   const handlings = await handlingsOf(db, [place], [])
   const letters = await lettersAt(db, [place], note)
   const times = [
@@ -85,7 +85,7 @@ async function withItsIds(sources: Sources, event: EventFact): Promise<EventFact
     from: new Date(+at - BATCH_MS),
     to: new Date(+at + SKEW_MS),
   }))
-  const job = await jobMadeFrom(db, place, windows)
+  const job = await jobMadeFrom(db, place, event.at, windows)
   if (job !== undefined) return asKnownBy(event, job)
   const wanted = { by: 'causationRecord', value: recordKey(topic, partition, offset) } as const
   const [waiting] = log.transactional ? [] : await waitingInOutbox(db, wanted)
@@ -180,14 +180,6 @@ function noOrigin({ id, jobId }: DeadLetter): MillraceError {
     `dead letter ${id} ${why}. See \`millrace dlq get ${id}\` for what it holds.`,
     { details: { id: String(id) } },
   )
-}
-
-/** A record's place with the names that it takes to read it. */
-export interface NamedPlace {
-  readonly topic: string
-  readonly topicId: string
-  readonly partition: number
-  readonly offset: bigint
 }
 
 /** Places of one read. */

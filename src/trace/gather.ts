@@ -3,18 +3,19 @@ import { listPauses } from '../control/pauses.ts'
 import { throwIfAborted } from '../core/abort.ts'
 import { readEffects } from '../timeline/effect-rows.ts'
 import { timeIn } from './asked.ts'
+import { causesOf } from './cause-records.ts'
 import { deadLettersOf, lettersAt } from './dead-letter-facts.ts'
 import { eventById } from './event-by-id.ts'
 import { asKnownBy } from './event-fact.ts'
 import type { AttemptFact, EventFact, HandlingFact, JobFact, TraceFacts } from './facts.ts'
-import { recordsAt, type FoundAsked, type NamedPlace } from './find-asked.ts'
+import { recordsAt, type FoundAsked } from './find-asked.ts'
 import { eventKey, recordKey } from './graph.ts'
-import { handlingsOf, type Place } from './handling-facts.ts'
+import { handlingsOf, type NamedPlace, type Place } from './handling-facts.ts'
 import { holdsOf } from './hold-facts.ts'
 import { attemptsOf, jobById, jobsOf, MAX_ATTEMPTS, MAX_JOBS } from './job-facts.ts'
 import { waitingInOutbox } from './outbox-facts.ts'
 import type { Sources } from './sources.ts'
-import { around, mergeWindows, unseen, type Window } from './windows.ts'
+import { around, CLOCK_MS, mergeWindows, unseen, type Window } from './windows.ts'
 
 /** Records that are read because jobs came from them. */
 const MAX_ORIGINS = 500
@@ -26,8 +27,6 @@ const MAX_TURNS = 20
 const MAX_ODD_JOBS = 2_000
 /** Effects that are read. */
 const MAX_EFFECTS = 5_000
-/** How much earlier than the beginning something may seem to have been made, by a clock that is wrong. */
-const SKEW_MS = 600_000
 /** How far clocks of processes may be apart. */
 const SLACK_MS = 5_000
 /** What a handler in a position's transaction publishes bears the time of its call, before the batch's commit. */
@@ -51,7 +50,7 @@ export async function gatherLight(
   const { db, log, note, records, signal } = sources
   const { correlationId } = found
   const since = timeIn(correlationId)
-  const { jobs: made, more } = await jobsOf(db, correlationId, since && new Date(+since - SKEW_MS))
+  const { jobs: made, more } = await jobsOf(db, correlationId, since && new Date(+since - CLOCK_MS))
   if (more) note(`there are more than ${MAX_JOBS} jobs; the rest of them were not looked at`)
   const jobs = new Map([...found.jobs, ...made].map((job) => [job.id, job]))
   const events = new Map(found.events.map((event) => [eventKey(event), event]))
@@ -64,6 +63,7 @@ export async function gatherLight(
     return events.size - before
   }
   addEvents(await originsOf(sources, [...jobs.values()], events))
+  const causes = new Set<string>()
   await addBeginning(sources, correlationId, { jobs, events, addEvents })
 
   const pauses = await listPauses(db)
@@ -79,6 +79,8 @@ export async function gatherLight(
   let seen: Window[] = []
   for (let turn = 0; turn < MAX_TURNS; turn += 1) {
     throwIfAborted(signal)
+    for (const key of events.keys()) causes.add(key)
+    addEvents(await causesOf(sources, events.values(), jobs.values(), causes))
     const fresh = [...events.values()].filter((event) => !looked.has(eventKey(event)))
     for (const event of fresh) looked.add(eventKey(event))
     const more = await handlingsOf(db, placesOf(fresh), pauses)

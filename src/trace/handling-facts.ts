@@ -10,6 +10,11 @@ export interface Place {
   readonly offset: bigint
 }
 
+/** A record's place with the names that it takes to read it. */
+export interface NamedPlace extends Place {
+  readonly topic: string
+}
+
 /** Generations of a position that are looked back. */
 const GENERATIONS = 20
 

@@ -1,8 +1,10 @@
-import { decodeMeta, type JobOrigin } from '../jobs/meta.ts'
+import { decodeMeta } from '../jobs/meta.ts'
 import type { JobState } from '../jobs/state.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import type { AttemptFact, JobFact } from './facts.ts'
-import type { Window } from './windows.ts'
+import { recordKey } from './graph.ts'
+import type { NamedPlace } from './handling-facts.ts'
+import { CLOCK_MS, type Window } from './windows.ts'
 
 /** Jobs of one correlation that are looked at: some 600 bytes each. */
 export const MAX_JOBS = 20_000
@@ -91,28 +93,33 @@ export async function jobsOf(
 const MAX_LOOKED_AT = 200_000
 
 /**
- * A job that was made from this record, if there is one: for a record whose headers do not say what its event's ids are.
- * Looks through the jobs that are not finished, and through those that were made in `windows`.
+ * A job that was made from this record, or while it was handled, if there is one: for a record whose headers do not say what
+ * its event's ids are. Looks through the jobs that are not finished, and through those that were made in `windows`.
  */
 export async function jobMadeFrom(
   db: Queryable,
-  { topicId, partition, offset }: Pick<JobOrigin, 'topicId' | 'partition' | 'offset'>,
+  { topic, topicId, partition, offset }: NamedPlace,
+  at: Date,
   windows: readonly Window[],
 ): Promise<JobFact | undefined> {
   const { rows } = await db.query<Row>(
-    `/* millrace:trace-job-of-record */ (select ${HOT} from millrace.job where strpos(meta, $1) > 0 limit 1)
+    `/* millrace:trace-job-of-record */ (select ${HOT} from millrace.job
+       where strpos(meta, $1) > 0 or (strpos(meta, $4) > 0 and id >= $5) limit 1)
      union all
      (select f.* from unnest($2::uuid[], $3::uuid[]) w(from_id, to_id)
       cross join lateral (
         select ${KEPT} from (
           select * from millrace.job_history h where h.id >= w.from_id and h.id < w.to_id limit ${MAX_LOOKED_AT}
-        ) c where strpos(meta, $1) > 0 limit 1
+        ) c where strpos(meta, $1) > 0 or (strpos(meta, $4) > 0 and id >= $5) limit 1
       ) f limit 1)
      limit 1`,
     [
       `"topicId":"${topicId}","partition":${partition},"offset":"${offset}"`,
       windows.map(({ from }) => firstId(from)),
       windows.map(({ to }) => firstId(to)),
+      `"causationRecord":${JSON.stringify(recordKey(topic, partition, offset))}`,
+      // What names this place and is older than the record comes from a topic of that name that was deleted.
+      firstId(new Date(+at - CLOCK_MS)),
     ],
   )
   return rows[0] === undefined ? undefined : fact(rows[0])
@@ -142,13 +149,14 @@ export async function attemptsOf(
 }
 
 function fact({ meta, errorName, errorMessage, ...row }: Row): JobFact {
-  const { origin, correlationId, causationId, traceparent } = decodeMeta(meta)
+  const { origin, correlationId, causationId, causationRecord, traceparent } = decodeMeta(meta)
   return {
     ...row,
     origin: origin ?? null,
     // A job without a cause is a beginning of its own.
     correlationId: correlationId ?? row.id,
     causationId: causationId ?? null,
+    causationRecord: causationRecord ?? null,
     traceparent: traceparent ?? null,
     error: errorName === null ? null : { name: errorName, message: errorMessage ?? '' },
   }

@@ -1,7 +1,7 @@
 import { offsetInId } from '../events/record-id.ts'
 import type { Log } from '../log/port.ts'
 import { isRecordId } from './event-fact.ts'
-import type { Place } from './handling-facts.ts'
+import type { NamedPlace } from './handling-facts.ts'
 
 /**
  * Where the record stands whose place such an id was made of. The offset stands in the id, topic and partition only as a hash:
@@ -10,7 +10,7 @@ import type { Place } from './handling-facts.ts'
 export async function placeOfId(
   log: Pick<Log, 'topics'>,
   id: string,
-): Promise<(Place & { readonly topic: string }) | undefined> {
+): Promise<NamedPlace | undefined> {
   if (!isRecordId(id)) return undefined
   for (const { name: topic, id: topicId, partitions } of await log.topics()) {
     for (let partition = 0; partition < partitions; partition += 1) {

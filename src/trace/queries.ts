@@ -5,8 +5,10 @@ import type { Log } from '../log/port.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { parseAsked } from './asked.ts'
 import type { ShowLimits } from './choose.ts'
+import type { EventFact } from './facts.ts'
 import { findAsked } from './find-asked.ts'
 import { gatherDetails, gatherLight } from './gather.ts'
+import { eventKey } from './graph.ts'
 import { logRecords } from './log-records.ts'
 import type { Sources, TraceMemory } from './sources.ts'
 import { tableRecords } from './table-records.ts'
@@ -66,16 +68,23 @@ export async function trace(
   const now = await databaseTime(db)
   const light = await gatherLight(sources, found, now)
   const { correlationId } = light
-  const shown = shownFacts(light.facts, { limits, askedNode: found.node })
+  const askedNode = found.node ?? nodeCalled(light.facts.events, asked)
+  const shown = shownFacts(light.facts, { limits, askedNode })
   const facts = await gatherDetails(sources, light.facts, shown, light.pauses)
   return timelineOf(facts, {
     asked,
-    askedNode: found.node,
+    askedNode,
     correlationId,
     now,
     limits,
     notes: [...notes],
   })
+}
+
+/** Key of the event with that id, which may be known only by what followed from it. */
+function nodeCalled(events: readonly EventFact[], asked: string): string | null {
+  const event = events.find(({ id }) => id === asked.trim())
+  return event === undefined ? null : eventKey(event)
 }
 
 function checkLimits({ depth, width, nodes }: ShowLimits): void {

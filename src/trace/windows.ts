@@ -4,6 +4,9 @@ export interface Window {
   readonly to: Date
 }
 
+/** How much earlier than what led to it something may seem to have been made, by a clock that is wrong, in milliseconds. */
+export const CLOCK_MS = 600_000
+
 /** A window with `slackMs` on both sides: clocks differ, and a record bears the time of whoever published it. */
 export function around(from: Date, to: Date, slackMs: number): Window {
   return { from: new Date(+from - slackMs), to: new Date(+to + slackMs) }

@@ -157,10 +157,12 @@ test('meta survives being stored, offsets beyond 2^53 included', () => {
     fc.property(
       fc.option(origin, { nil: undefined }),
       fc.option(fc.string(), { nil: undefined }),
-      (from, id) => {
+      fc.option(fc.string(), { nil: undefined }),
+      (from, id, record) => {
         const meta = {
           ...(from === undefined ? {} : { origin: from }),
           ...(id === undefined ? {} : { correlationId: id }),
+          ...(record === undefined ? {} : { causationRecord: record }),
         }
         assert.deepEqual(decodeMeta(encodeMeta(meta)), meta)
       },

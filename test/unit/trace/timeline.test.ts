@@ -58,6 +58,7 @@ function aJob(n: number, change: Partial<JobFact> = {}): JobFact {
     origin: null,
     correlationId: 'c',
     causationId: null,
+    causationRecord: null,
     traceparent: null,
     createdAt: new Date(1_000 + n),
     scheduledAt: new Date(1_000 + n),
