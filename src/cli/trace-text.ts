@@ -2,6 +2,7 @@ import {
   durationText,
   type Run,
   type Timeline,
+  type TracedReplay,
   type TraceNode,
   type Wait,
 } from '../trace/queries.ts'
@@ -114,7 +115,7 @@ function partsOf(node: TraceNode): string[] {
       return [`effect ${label}${fitText(safeLine(said), DETAILS_LENGTH)}${which}`]
     }
     case 'dead-letter':
-      return [`${label}: ${state}`]
+      return [`${label}: ${stateOf(node)}`]
     case 'more':
       return [moreText(node)]
   }
@@ -156,6 +157,7 @@ function lengthOf({ from, to }: Run): number {
 }
 
 function storyOf(node: TraceNode): string[] {
+  if (node.replays !== undefined) return node.replays.map((replay) => replayText(node, replay))
   if (node.type !== 'application' && node.type !== 'event' && !hasStory(node)) return []
   const lines = [
     ...node.waits
@@ -188,6 +190,22 @@ function runText(run: Run): string {
   const took = to === null || run.from === null ? '' : ` after ${durationText(lengthOf(run))}`
   const who = processId === null ? '' : ` (process ${processId})`
   return `attempt ${attempt} ${OUTCOMES[outcome]}${took}${error === null ? '' : `: ${error}`}${who}`
+}
+
+const REPLAYED: Readonly<Record<TracedReplay['outcome'], string>> = {
+  passed: 'passed',
+  failed: 'failed',
+  skipped: 'skipped it',
+  'not-run': 'did not try it',
+}
+
+function replayText({ at }: TraceNode, told: TracedReplay): string {
+  const { dryRun, replay, by, outcome, error } = told
+  const after = +told.at - +at
+  // A job may be set aside again after a replay has given it back.
+  const when = after < 0 ? 'before it was set aside again' : `after ${durationText(after)}`
+  const why = error === null ? '' : `: ${error}`
+  return `${dryRun ? 'dry run' : 'replay'} ${replay} by ${by} ${REPLAYED[outcome]} ${when}${why}`
 }
 
 function colored(text: string, { outcome }: TraceNode, styles: TraceStyles): string {

@@ -1,11 +1,13 @@
 import type { Queryable } from '../postgres/queryable.ts'
-import type { DeadLetterFact, LetterFact } from './facts.ts'
+import type { DeadLetterFact, LetterFact, ReplayFact } from './facts.ts'
 import type { Place } from './handling-facts.ts'
 
 /** Dead letters of records whose state is looked at: some 200 bytes each. */
 const MAX_LETTERS = 20_000
 /** Dead letters that are told whole. */
 const MAX_TOLD = 1_000
+/** Replays of one dead letter that are told, the newest. */
+const MAX_REPLAYS = 20
 
 const COLUMNS = `d.id::text as id, d.handler, d.stage, d.job_id as "jobId",
   json_build_object('class', d.error->>'class', 'code', d.error->>'code', 'message', left(d.error->>'message', 300)) as error,
@@ -80,6 +82,35 @@ export async function deadLettersOf(
     note(`more than ${MAX_TOLD} dead letters of what is shown; the rest of them are only counted`)
   }
   return rows.slice(0, MAX_TOLD).map(({ id, ...row }) => ({ ...row, id: BigInt(id) }))
+}
+
+/** What replays did with these dead letters, oldest first. */
+export async function replaysOf(
+  db: Queryable,
+  letters: readonly Pick<DeadLetterFact, 'id'>[],
+): Promise<ReplayFact[]> {
+  if (letters.length === 0) return []
+  const { rows } = await db.query<
+    Omit<ReplayFact, 'deadLetter' | 'replay'> & { deadLetter: string; replay: string } & Record<
+        string,
+        unknown
+      >
+  >(
+    `/* millrace:trace-replays */ select u.id::text as "deadLetter", o.replay_id::text as replay, r.dry_run as "dryRun",
+       o.outcome, left(o.error->>'message', 300) as error, r.ordered_by as by, o.at
+     from unnest($1::bigint[]) u(id)
+     cross join lateral (
+       select * from millrace.replay_outcome where dead_letter_id = u.id order by replay_id desc limit ${MAX_REPLAYS}
+     ) o
+     join millrace.replay r on r.id = o.replay_id
+     order by o.at, o.replay_id`,
+    [letters.map(({ id }) => id)],
+  )
+  return rows.map(({ deadLetter, replay, ...row }) => ({
+    ...row,
+    deadLetter: BigInt(deadLetter),
+    replay: BigInt(replay),
+  }))
 }
 
 /** Where the dead letters of an event stand, by the event's id: all are looked through. For ids that have no time in them. */

@@ -132,6 +132,19 @@ export interface DeadLetterFact {
   readonly replays: number
 }
 
+/** What a replay did with a dead letter. */
+export interface ReplayFact {
+  readonly deadLetter: bigint
+  readonly replay: bigint
+  readonly dryRun: boolean
+  readonly outcome: 'passed' | 'failed' | 'skipped' | 'not-run'
+  /** The error's text. */
+  readonly error: string | null
+  /** Who ordered it. */
+  readonly by: string
+  readonly at: Date
+}
+
 /** A time in which something kept an application from reading: a pause, or a gap that nobody had decided about. */
 export interface HoldFact {
   readonly application: string
@@ -157,5 +170,7 @@ export interface TraceFacts {
   readonly letters: readonly LetterFact[]
   /** Of the jobs and records that are shown. */
   readonly deadLetters: readonly DeadLetterFact[]
+  /** Of those, oldest first. */
+  readonly replays: readonly ReplayFact[]
   readonly holds: readonly HoldFact[]
 }

@@ -4,7 +4,7 @@ import { throwIfAborted } from '../core/abort.ts'
 import { readEffects } from '../timeline/effect-rows.ts'
 import { timeIn } from './asked.ts'
 import { causesOf } from './cause-records.ts'
-import { deadLettersOf, lettersAt } from './dead-letter-facts.ts'
+import { deadLettersOf, lettersAt, replaysOf } from './dead-letter-facts.ts'
 import { eventById } from './event-by-id.ts'
 import { asKnownBy } from './event-fact.ts'
 import type { AttemptFact, EventFact, HandlingFact, JobFact, TraceFacts } from './facts.ts'
@@ -113,6 +113,7 @@ export async function gatherLight(
     effects: [],
     letters: await lettersAt(db, placesOf([...events.values()]), note),
     deadLetters: [],
+    replays: [],
     holds: [],
   }
   return { facts, correlationId, pauses }
@@ -135,16 +136,14 @@ export async function gatherDetails(
   if (attempts.length >= MAX_ATTEMPTS) {
     note(`more than ${MAX_ATTEMPTS} attempts; the rest were not read`)
   }
+  const letterIds = shown.letters.map(({ id }) => id)
+  const deadLetters = await deadLettersOf(db, jobIds, letterIds, note)
   return {
     ...facts,
     attempts,
     effects,
-    deadLetters: await deadLettersOf(
-      db,
-      jobIds,
-      shown.letters.map(({ id }) => id),
-      note,
-    ),
+    deadLetters,
+    replays: await replaysOf(db, deadLetters),
     holds: await holdsOf(db, applicationsIn(facts.handlings), pauses),
   }
 }

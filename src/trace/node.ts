@@ -46,6 +46,19 @@ export interface Run {
   readonly error: string | null
 }
 
+/** What a replay did with a dead letter. */
+export interface TracedReplay {
+  /** Its number. */
+  readonly replay: string
+  readonly dryRun: boolean
+  readonly outcome: 'passed' | 'failed' | 'skipped' | 'not-run'
+  /** The error's text, where it did not pass. */
+  readonly error: string | null
+  /** Who ordered it. */
+  readonly by: string
+  readonly at: Date
+}
+
 /**
  * How far a node is: `done`; `waiting`, `running` and `retrying`: not finished yet; `failed`: given up, cancelled or set
  * aside; `none`: nothing of its own to finish.
@@ -72,13 +85,15 @@ export interface TraceNode {
   readonly outcome: NodeOutcome
   /** When it came to be. */
   readonly at: Date
-  /** When it was finished; null: not, or there is nothing to finish. */
+  /** When it was finished, or a dead letter replayed or discarded; null: not, or there is nothing to finish. */
   readonly endedAt: Date | null
   /** From `at` to its end, or up to now; null: it takes no time. */
   readonly ms: number | null
   readonly waits: readonly Wait[]
   /** Of a job. */
   readonly runs: readonly Run[]
+  /** Of a dead letter, oldest first. */
+  readonly replays?: readonly TracedReplay[]
   /** More about it, for people: who, where, why. */
   readonly notes: readonly string[]
   /** What it stands for: ids that other commands take. */

@@ -1,7 +1,7 @@
 import type { KeptEffect } from '../timeline/effect-rows.ts'
 import type { Chosen } from './choose.ts'
 import { durationText } from './duration-text.ts'
-import type { AttemptFact, DeadLetterFact, HoldFact } from './facts.ts'
+import type { AttemptFact, DeadLetterFact, HoldFact, ReplayFact } from './facts.ts'
 import { applicationKey, eventKey, hasHandled, type Graph, type GraphNode } from './graph.ts'
 import { jobRuns } from './job-runs.ts'
 import { isUndecided, lettersOf, type LettersByPlace } from './letters.ts'
@@ -19,6 +19,7 @@ export interface Details {
   readonly copies: Copies
   readonly letters: LettersByPlace
   readonly deadLetters: ReadonlyMap<bigint, DeadLetterFact>
+  readonly replaysOf: ReadonlyMap<bigint, readonly ReplayFact[]>
   readonly lettersOfJobs: ReadonlyMap<string, readonly DeadLetterFact[]>
 }
 
@@ -265,7 +266,7 @@ function effectNodes(parent: TraceNode, effects: readonly KeptEffect[]): TraceNo
 
 function letterNode(parent: TraceNode, letter: DeadLetterFact, details: Details): TraceNode {
   const id = `dead letter ${letter.id}`
-  const { error, attempts } = letter
+  const { error, attempts, createdAt, closedAt } = letter
   return {
     ...EMPTY,
     id,
@@ -275,12 +276,18 @@ function letterNode(parent: TraceNode, letter: DeadLetterFact, details: Details)
     label: `dead letter ${letter.id}`,
     state: letter.state,
     outcome: isUndecided(letter) ? 'failed' : 'none',
-    at: letter.createdAt,
+    at: createdAt,
+    endedAt: closedAt,
+    ms: closedAt === null ? null : Math.max(0, +closedAt - +createdAt),
     notes: [
       `${letter.stage} of ${letter.handler}, ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`,
       `${error.code ?? error.class}: ${error.message}`,
     ],
     ref: { deadLetter: String(letter.id), handler: letter.handler },
+    replays: (details.replaysOf.get(letter.id) ?? []).map(({ deadLetter: _, replay, ...told }) => ({
+      ...told,
+      replay: String(replay),
+    })),
     asked: details.askedNode === id,
   }
 }

@@ -16,7 +16,7 @@ import { shownFacts, timelineOf, type Timeline } from './timeline.ts'
 
 export { durationText } from './duration-text.ts'
 export type { Branches } from './headline.ts'
-export type { NodeOutcome, Run, TraceNode, Wait, WaitKind } from './node.ts'
+export type { NodeOutcome, Run, TracedReplay, TraceNode, Wait, WaitKind } from './node.ts'
 export type { TraceMemory } from './sources.ts'
 export type { Timeline } from './timeline.ts'
 

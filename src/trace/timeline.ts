@@ -76,6 +76,7 @@ export function timelineOf(facts: TraceFacts, options: TimelineOptions): Timelin
     copies: copiesOf(graph, chosen),
     letters,
     deadLetters: new Map(facts.deadLetters.map((one) => [one.id, one])),
+    replaysOf: Map.groupBy(facts.replays, ({ deadLetter }) => deadLetter),
     lettersOfJobs: Map.groupBy(facts.deadLetters, ({ jobId }) => jobId ?? ''),
   }
   const nodes = chosen.flatMap((one) => nodesOf(one, details))

@@ -92,10 +92,11 @@ function optionsOf({ args }: CommandContext): TraceOptions {
 function markOf({ nodes, branches }: Timeline): string {
   return JSON.stringify([
     branches,
-    nodes.map(({ id, state, runs, waits, count }) => [
+    nodes.map(({ id, state, runs, replays, waits, count }) => [
       id,
       state,
       runs.length,
+      replays?.length,
       waits.map(({ reason }) => reason),
       count,
     ]),

@@ -8,6 +8,7 @@ import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { application } from '../../../src/consumer/application.ts'
 import { permanent } from '../../../src/errors/millrace-error.ts'
 import { event } from '../../../src/events/event.ts'
+import type { Timeline } from '../../../src/trace/queries.ts'
 import { testDatabase } from '../../support/database.ts'
 import { running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
@@ -98,6 +99,25 @@ describe('millrace dlq replay', () => {
 
     const discarded = await cli.run(['dlq', 'discard', id, '--reason', 'seven is unlucky'])
     assert.match(discarded.stderr, /1 discarded/)
+    const failed = (await cli.run(['trace', id])).stdout
+    assert.match(failed, new RegExp(`dead letter ${id}: discarded after \\d`))
+    assert.match(
+      failed,
+      /dry run 1 by \S+ failed after \d.*refuses it\n.*replay 2 by \S+ failed after /,
+    )
+    assertHarmless(failed)
+    const passed = await cli.run(['trace', String(Number(id) - 1), '--json'])
+    const { nodes } = JSON.parse(passed.stdout) as Timeline
+    const node = nodes.find(({ asked }) => asked)
+    assert.deepEqual(
+      node?.replays?.map(({ replay, dryRun, outcome, error }) => [replay, dryRun, outcome, error]),
+      [
+        ['1', true, 'passed', null],
+        ['2', false, 'passed', null],
+      ],
+    )
+    const [set, closed, replayed] = [node?.at, node?.endedAt, node?.replays?.[1]?.at].map(String)
+    assert.ok(String(set) < String(closed) && String(closed) <= String(replayed))
     const none = await cli.run(['dlq', 'replay', '--app', 'search'])
     assert.deepEqual([none.code, none.stdout], [0, ''])
     assert.match(none.stderr, /nothing to replay/)

@@ -25,6 +25,7 @@ const NONE: TraceFacts = {
   effects: [],
   letters: [],
   deadLetters: [],
+  replays: [],
   holds: [],
 }
 
