@@ -25,6 +25,7 @@ export const dlqEditCommand: Command = {
   },
   notes: [
     'The original bytes and every earlier edit are kept. Shows what changes; --dry-run does only that.',
+    'A value that is no JSON, where the original is JSON, is kept as it is given, with a warning: replays hand over any bytes.',
   ],
   examples: [
     'millrace dlq get 17 --raw value > value.json',
@@ -49,6 +50,11 @@ export const dlqEditCommand: Command = {
         out.note('that is its value already; nothing to do')
         return EXIT.ok
       }
+      if (letter.value !== null && isJson(letter.value) && !isJson(value)) {
+        out.note(
+          'warning: this value is no JSON, and the original is: a handler that reads JSON will refuse it',
+        )
+      }
       const dryRun = args.flag('dry-run')
       const revision = dryRun
         ? letter.revision
@@ -62,6 +68,15 @@ export const dlqEditCommand: Command = {
       return EXIT.ok
     })
   },
+}
+
+function isJson(bytes: Uint8Array): boolean {
+  try {
+    JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+    return true
+  } catch {
+    return false
+  }
 }
 
 async function newValue({ args, cwd, stdin }: CommandContext): Promise<Uint8Array> {

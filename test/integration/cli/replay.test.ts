@@ -277,6 +277,23 @@ describe('millrace dlq edit', () => {
     assert.equal((await cli.run(['dlq', 'edit', id])).code, 2)
   })
 
+  it('warns of a value that is no JSON where the original is, and keeps it all the same', async (t) => {
+    const cli = await mended(t, 1)
+    const edit = async (value: string, ...more: string[]): Promise<string> => {
+      const { code, stderr } = await cli.run(['dlq', 'edit', '1', '--value', value, ...more])
+      assert.equal(code, 0, stderr)
+      return stderr
+    }
+    const warning = /warning: this value is no JSON, and the original is/
+    assert.match(await edit('{"n":1', '--dry-run'), warning)
+    const kept = await edit('{"n":1', '--json')
+    assert.match(kept, warning)
+    assert.match(kept, /edit 1 of dead letter 1 is kept/)
+    assert.doesNotMatch(await edit('{"n":1}'), warning)
+    await cli.pool.query('update millrace.dead_letter set value = $1', [Buffer.from('n=0')])
+    assert.doesNotMatch(await edit('n=1'), warning)
+  })
+
   it('shows every change, also one that no number of JavaScript can hold or that is no line of JSON', async (t) => {
     const cli = await mended(t, 1, (n) => n === 0)
     const change = async (value: string | Buffer, other: string): Promise<string> => {
