@@ -7,7 +7,7 @@ import { DATABASE_OPTIONS, LIST_OPTIONS, ORDER_OPTIONS } from '../options.ts'
 import { followReplay, progressOf } from './follow-replay.ts'
 import { countedLetters } from './dlq-filter.ts'
 import { SELECTION_OPTIONS, selectionOf } from './dlq-selection.ts'
-import { PACE_OPTIONS, paceOf } from './replay-pace.ts'
+import { PACE_OPTIONS, paceOf, REHEARSAL_OPTION } from './replay-pace.ts'
 
 /** `millrace dlq replay` */
 export const dlqReplayCommand: Command = {
@@ -24,13 +24,14 @@ export const dlqReplayCommand: Command = {
     },
     ...CONFIRM_OPTIONS,
     ...ORDER_OPTIONS,
+    ...REHEARSAL_OPTION,
     ...pick(LIST_OPTIONS, 'json', 'jsonl'),
     ...DATABASE_OPTIONS,
   },
   notes: [
     'The application itself does it, with the handlers that are deployed now, in the order of the numbers, each at most once.',
     'What came after the order is not worked on. A process that is killed is followed by another one, where it was.',
-    '--dry-run decodes, validates, prepares and applies for real, rolls back, and says who would pass. Jobs are not executed.',
+    'A dry run executes no jobs. What handlers do outside of the transaction is not rolled back.',
     '--where and --text choose what `millrace dlq search` finds: by what was set aside and its last error, not by edits.',
     'Exit 4: some failed again, or it was paused or stopped.',
   ],

@@ -17,6 +17,14 @@ export const PACE_OPTIONS: OptionSet = {
   detach: { type: 'boolean', help: 'order it, and do not wait for its end' },
 }
 
+/** A dry run of a replay is more than telling what would be done: it takes the place of the option that orders have in common. */
+export const REHEARSAL_OPTION: OptionSet = {
+  'dry-run': {
+    type: 'boolean',
+    help: 'decode, validate, prepare and apply for real, roll back, and say who would pass',
+  },
+}
+
 /** What {@link PACE_OPTIONS} said. */
 export function paceOf(args: Arguments): {
   rate: number | null

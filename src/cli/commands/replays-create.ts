@@ -7,7 +7,7 @@ import { EXIT } from '../exit-codes.ts'
 import { DATABASE_OPTIONS, LIST_OPTIONS, ORDER_OPTIONS, type Arguments } from '../options.ts'
 import { placeOf } from '../place.ts'
 import { followReplay, progressOf } from './follow-replay.ts'
-import { PACE_OPTIONS, paceOf } from './replay-pace.ts'
+import { PACE_OPTIONS, paceOf, REHEARSAL_OPTION } from './replay-pace.ts'
 
 /** `millrace replays create` */
 export const replaysCreateCommand: Command = {
@@ -26,6 +26,7 @@ export const replaysCreateCommand: Command = {
     ...PACE_OPTIONS,
     ...CONFIRM_OPTIONS,
     ...ORDER_OPTIONS,
+    ...REHEARSAL_OPTION,
     json: LIST_OPTIONS['json'] as never,
     jsonl: LIST_OPTIONS['jsonl'] as never,
     ...DATABASE_OPTIONS,
@@ -33,7 +34,7 @@ export const replaysCreateCommand: Command = {
   notes: [
     "At positions of its own, thrown away afterwards; the application's positions stay where they are. Other handlers see nothing.",
     'What happened the first time happens again: new jobs, new effects, on purpose. What fails becomes a dead letter.',
-    '--dry-run decodes, validates, prepares and applies for real, rolls back, and says who would pass.',
+    'What handlers do outside of the transaction of a dry run is not rolled back.',
   ],
   examples: [
     'millrace replays create --app search --handler ITEM_LISTED --topic products --from 2h --dry-run',

@@ -64,6 +64,9 @@ const lines = (text: string): Record<string, unknown>[] =>
 describe('millrace dlq replay', () => {
   it('tries, replays, and tells what became of each', async (t) => {
     const cli = await mended(t, 40, (n) => n === 7)
+    const help = await cli.run(['dlq', 'replay', '--help'])
+    assert.match(help.stdout, /--dry-run +decode, validate, prepare and apply for real, roll back/)
+    assert.doesNotMatch(help.stdout, /do nothing/)
     const tried = await cli.run(['dlq', 'replay', '--app', 'search', '--dry-run', '--json'])
     assert.equal(tried.code, 4, tried.stderr)
     const rehearsal = JSON.parse(tried.stdout) as Record<string, unknown>
