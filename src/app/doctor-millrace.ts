@@ -38,8 +38,8 @@ interface Parts extends Record<string, unknown> {
 /** The longest list of names that is shown. */
 const SHOWN = 5
 
-/** What of millrace itself runs, waits or is stopped. */
-export async function checkParts(pool: Pool): Promise<Check[]> {
+/** What of millrace itself runs, waits or is stopped; but for positions in these topics, of which is told that they are of another log. */
+export async function checkParts(pool: Pool, elsewhere: readonly string[]): Promise<Check[]> {
   const { rows } = await pool.query<Parts>(
     `/* millrace:doctor-parts */ with day as (
        select d.name, p.parent || '_' || to_char((clock_timestamp() at time zone 'UTC')::date + d.ahead, 'YYYYMMDD') as part
@@ -55,14 +55,20 @@ export async function checkParts(pool: Pool): Promise<Check[]> {
              where expires_at between clock_timestamp() - interval '1 day' and clock_timestamp() order by 1) as lapsed,
        exists (select from millrace.lease where expires_at > clock_timestamp()) as upkeep,
        array(select application || ' ' || topic || '/' || partition || ' (' || halted || ')' from millrace.position
-             where halted is not null order by 1) as halted,
+             where halted is not null and topic_id <> all ($1::uuid[]) order by 1) as halted,
        array(select concat_ws('/', application, topic, partition) || ' by ' || paused_by || ' (' || reason || ')'
              from millrace.pause where expires_at is null or expires_at > clock_timestamp() order by 1) as paused,
        array(select distinct application from millrace.position
              where halted is null and application not in (select unnest(applications) from live) order by 1) as unread`,
+    [elsewhere],
   )
   const parts = rows[0] as Parts
-  return [partitions(parts), ...processes(parts), halted(parts), paused(parts)]
+  return [
+    partitions(parts),
+    ...processes(parts),
+    halted(parts, elsewhere.length > 0),
+    paused(parts),
+  ]
 }
 
 function partitions({ missing_today: today, missing_tomorrow: tomorrow }: Parts): Check {
@@ -126,9 +132,11 @@ function processes({ live, lapsed, upkeep, unread }: Parts): Check[] {
   return checks
 }
 
-function halted({ halted: found }: Parts): Check {
+function halted({ halted: found }: Parts, others: boolean): Check {
   const base = { id: 'consumer.halted', title: 'halted partitions' }
-  if (found.length === 0) return { ...base, state: 'ok', found: 'none' }
+  if (found.length === 0) {
+    return { ...base, state: 'ok', found: others ? 'none but those of another log' : 'none' }
+  }
   return {
     ...base,
     state: 'failure',

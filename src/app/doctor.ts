@@ -4,6 +4,7 @@ import { checkClock, checkConnecting, checkListening, checkSettings } from './do
 import { checkMigrations, checkParts } from './doctor-millrace.ts'
 import { checkAlerts, checkDeadLetters, checkExports } from './doctor-dead-letters.ts'
 import { checkLog } from './doctor-log.ts'
+import { foreignPositions } from './doctor-positions.ts'
 import { checkOutbox } from './doctor-outbox.ts'
 import { checkSeenEvents } from './doctor-seen.ts'
 import type { Operator } from './operator.ts'
@@ -36,7 +37,15 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
   if (operator.logKind !== 'table') checks.push(await checkLog(operator))
   for (const [id, title, step] of steps) checks.push(...(await guarded(id, title, step)))
   if (await hasTables(pool)) {
-    checks.push(...(await guarded('millrace', 'tables of millrace', () => checkParts(pool))))
+    let elsewhere: readonly string[] = []
+    const positions = async (): Promise<readonly Check[]> => {
+      const found = await foreignPositions(operator)
+      elsewhere = found.topicIds
+      return found.checks
+    }
+    checks.push(...(await guarded('log.positions', 'log of the positions', positions)))
+    const parts = (): Promise<Check[]> => checkParts(pool, elsewhere)
+    checks.push(...(await guarded('millrace', 'tables of millrace', parts)))
     checks.push(...(await guarded('outbox', 'outbox', () => checkOutbox(pool))))
     const seen = (): Promise<Check[]> => checkSeenEvents(pool)
     checks.push(...(await guarded('seen-events', 'remembered events', seen)))
@@ -50,7 +59,11 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
 }
 
 /** A step that cannot be taken is a finding like any other. */
-async function guarded(id: string, title: string, step: () => Promise<Check[]>): Promise<Check[]> {
+async function guarded(
+  id: string,
+  title: string,
+  step: () => Promise<readonly Check[]>,
+): Promise<readonly Check[]> {
   try {
     return await step()
   } catch (error) {

@@ -13,7 +13,7 @@ import { testDatabase } from '../../support/database.ts'
 import { sharedKafka } from '../../support/kafka.ts'
 import { running, settled } from '../../support/millrace.ts'
 import { eventually } from '../../support/wait.ts'
-import { assertHarmless, cliIn, type CliResult } from './run-cli.ts'
+import { assertHarmless, cliIn, cliWithDatabase, type CliResult } from './run-cli.ts'
 
 const EVENT = import.meta.resolve('../../../src/events/event.ts')
 const ZOD = import.meta.resolve('zod')
@@ -230,7 +230,49 @@ describe('the command line on Kafka', () => {
     assert.match(dead.stdout, /^. migrations +\d+ applied/m)
     const alive = await runWith({ MILLRACE_BROKERS: brokers }, 'doctor')
     assert.match(alive.stdout, /^✓ log \(kafka\)/m)
+    assert.doesNotMatch(alive.stdout, /log of the positions/)
     const table = await runWith({}, 'doctor')
     assert.doesNotMatch(table.stdout, /log \(kafka\)/)
+    assert.match(
+      table.stdout,
+      /^! log of the positions +1 \(numbers-\w+\) are of Kafka, and this is the table log$/m,
+    )
+  })
+
+  it('says in doctor that the database was used with another log, not that topics were made anew', async (t) => {
+    const [cli, { brokers }] = await Promise.all([cliWithDatabase(t), sharedKafka()])
+    const doctor = async (): Promise<string> =>
+      (await cli.run(['doctor', '--brokers', brokers.join(',')])).stdout
+    const stop = (topic: string, id: string): Promise<unknown> =>
+      cli.pool.query(
+        `insert into millrace.position (application, topic_id, partition, topic, next_offset, halted)
+         values ('search', ${id}, 0, '${topic}', 5, 'topic ${topic} was deleted and made anew')`,
+      )
+    await stop('films', 'gen_random_uuid()')
+    const doubtful = await doctor()
+    assert.match(
+      doubtful,
+      /^✗ log of the positions +1 \(films\) are of another cluster, or all their/m,
+    )
+    assert.match(doubtful, /^✗ halted partitions +1: .*made anew/m)
+    await stop('games', 'gen_random_uuid()')
+    const cluster = await doctor()
+    assert.match(
+      cluster,
+      /^✗ log of the positions +2 \(films, games\) .* none of them; 2 are stopped$/m,
+    )
+    assert.match(cluster, /^✓ halted partitions +none but those of another log$/m)
+    assert.doesNotMatch(cluster, /made anew/)
+    await cli.pool.query('delete from millrace.position')
+    await cli.pool.query(
+      `insert into millrace.topic (id, name, partitions) values (gen_random_uuid(), 'films', 1)`,
+    )
+    await stop('films', '(select id from millrace.topic)')
+    const table = await doctor()
+    assert.match(
+      table,
+      /^✗ log of the positions +1 \(films\) are of the table log, and this is kafka; 1 are stopped\n.*fix: Name the log/m,
+    )
+    assert.doesNotMatch(table, /made anew/)
   })
 })

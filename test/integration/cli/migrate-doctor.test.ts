@@ -264,7 +264,7 @@ describe('millrace doctor', () => {
     const cli = await cliWithDatabase(t)
     await cli.pool.query(
       `insert into millrace.position (application, topic_id, partition, topic, next_offset, halted)
-       values ('search', gen_random_uuid(), 3, 'orders', 5, E'gone\\u001b[2J\\nfor ever')`,
+       values ('search', '01a205a0-d634-7000-8000-000000000001', 3, 'orders', 5, E'gone\\u001b[2J\\nfor ever')`,
     )
     const { rows } = await cli.pool.query<{ part: string }>(
       `select inhrelid::regclass::text as part from pg_inherits where inhparent = 'millrace.job_history'::regclass`,
