@@ -29,6 +29,7 @@ export {
   type OnOptions,
   type StartPosition,
 } from './consumer/application.ts'
+export type { DeadLetterTopic } from './consumer/dead-letter-topics.ts'
 export {
   skip,
   type HandlerDefinition,
@@ -42,6 +43,7 @@ export type { Clock } from './core/clock.ts'
 export type { Core } from './core/core.ts'
 export type { Duration } from './core/duration.ts'
 export type { LogFields, Logger } from './core/logger.ts'
+export type { DeadLetterHeaders } from './dead-letter/foreign-headers.ts'
 export { ERROR_CODES, type ErrorCode } from './errors/codes.ts'
 export { isMillraceError, MillraceError, permanent } from './errors/millrace-error.ts'
 export type { Definition, EventData, EventInput, EventOf } from './events/definition.ts'

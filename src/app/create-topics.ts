@@ -21,7 +21,7 @@ export async function createTopics(core: Core, log: Log, options: StartOptions):
     run.flatMap(({ name, options: own }) => (own.exportDeadLetters ? [deadTopicOf(name)] : [])),
   )
   // Those of other programs are theirs to make, and perhaps need other numbers of partitions.
-  const others = new Set(run.flatMap((one) => one.options.deadLetterTopics))
+  const others = new Set(run.flatMap((one) => [...one.options.deadLetterTopics.keys()]))
   const read = run.flatMap(({ topics }) => topics).filter((name) => !others.has(name))
   for (const name of new Set([...Object.keys(named), ...read, ...dead])) {
     const making = makeTopic(log, name, options)

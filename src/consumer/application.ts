@@ -1,8 +1,12 @@
 import { parseDuration, type Duration } from '../core/duration.ts'
 import { Problems, isWhole } from '../errors/config.ts'
 import type { Definition, EventOf } from '../events/definition.ts'
-import { isTopicName } from '../events/names.ts'
 import type { ReceivedEvent } from '../events/received-event.ts'
+import {
+  deadLetterTopicsOf,
+  type DeadLetterTopic,
+  type DeadLetterTopics,
+} from './dead-letter-topics.ts'
 import type { HandlerDefinition } from './handler.ts'
 
 /** Where an application that has never read a partition begins. Partitions added to a topic later begin at their start. */
@@ -69,11 +73,12 @@ export interface ApplicationOptions {
   /** Deepest nesting that is decoded. Default 128. */
   readonly maxDepth?: number
   /**
-   * Topics into which other programs set records aside: Spring Kafka, Kafka Connect, Karafka. Each of their records becomes a
-   * dead letter of this application, with origin, error and attempts as its headers say, to be looked at here; nothing
-   * of the record is lost where they say nothing. They are read from `start` on and never made. Default none.
+   * Topics into which other programs set records aside: Spring Kafka, Kafka Connect, Karafka, or one whose headers you name:
+   * `{ 'orders.failed': { headers: { message: 'x-why' } } }`. Each of their records becomes a dead letter of this application,
+   * with origin, error and attempts as its headers say, to be looked at here; nothing of the record is lost where they say
+   * nothing. They are read from `start` on and never made. Default none.
    */
-  readonly deadLetterTopics?: readonly string[]
+  readonly deadLetterTopics?: readonly string[] | Readonly<Record<string, DeadLetterTopic>>
   /**
    * Whether dead letters are also copied to the topic `<name>.dead`, for other tools: the bytes of the record, with headers as
    * Spring Kafka and Karafka name them. From now on; the rows stay what counts. At least once, after the fact: a log that
@@ -97,7 +102,7 @@ export interface ResolvedApplicationOptions {
   readonly floodBrake: Required<FloodBrake> | false
   readonly maxValueBytes: number | undefined
   readonly maxDepth: number | undefined
-  readonly deadLetterTopics: readonly string[]
+  readonly deadLetterTopics: DeadLetterTopics
   readonly exportDeadLetters: boolean
 }
 
@@ -176,7 +181,7 @@ function build(
     topics: [
       ...new Set([
         ...registrations.map(({ definition }) => definition.topic),
-        ...options.deadLetterTopics,
+        ...options.deadLetterTopics.keys(),
       ]),
     ],
     on<D extends Definition>(
@@ -205,7 +210,7 @@ function build(
         handlerName,
       )
       problems.expect(
-        !options.deadLetterTopics.includes(definition.topic),
+        !options.deadLetterTopics.has(definition.topic),
         'definition',
         'one of a topic that is not among deadLetterTopics',
         definition.topic,
@@ -255,6 +260,7 @@ const FLOOD_BRAKE: Required<FloodBrake> = {
 }
 
 function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOptions {
+  const problems = new Problems(`application '${name}'`)
   const pauseAt = o.backlog?.pauseAt ?? 10_000
   const resolved: ResolvedApplicationOptions = {
     start: o.start ?? 'beginning',
@@ -268,10 +274,9 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     floodBrake: o.floodBrake === false ? false : { ...FLOOD_BRAKE, ...o.floodBrake },
     maxValueBytes: o.maxValueBytes,
     maxDepth: o.maxDepth,
-    deadLetterTopics: o.deadLetterTopics ?? [],
+    deadLetterTopics: deadLetterTopicsOf(problems, o.deadLetterTopics),
     exportDeadLetters: o.exportDeadLetters ?? false,
   }
-  const problems = new Problems(`application '${name}'`)
   const whole = (option: keyof ApplicationOptions, min: number, max: number): void => {
     const value = (resolved as unknown as Record<string, unknown>)[option]
     problems.expect(isWhole(value, min, max), option, `a whole number from ${min} to ${max}`, value)
@@ -301,12 +306,6 @@ function resolve(name: string, o: ApplicationOptions): ResolvedApplicationOption
     resolved.backlog.resumeAt,
   )
   checkFloodBrake(problems, o.floodBrake, resolved)
-  problems.expect(
-    Array.isArray(resolved.deadLetterTopics) && resolved.deadLetterTopics.every(isTopicName),
-    'deadLetterTopics',
-    'names of topics',
-    o.deadLetterTopics,
-  )
   problems.expect(
     typeof resolved.exportDeadLetters === 'boolean',
     'exportDeadLetters',

@@ -19,8 +19,11 @@ export function toItem(
   generation: number,
 ): Item | Promise<Item> {
   const { env } = scope
-  if (env.options.deadLetterTopics.includes(record.topic))
-    return { ...noneOf(record, generation), taken: readForeignDeadLetter(record) }
+  const foreign = env.options.deadLetterTopics.get(record.topic)
+  if (foreign !== undefined) {
+    const taken = readForeignDeadLetter(record, foreign.headers)
+    return { ...noneOf(record, generation), taken }
+  }
   const decoded = env.decode(record)
   return decoded instanceof Promise
     ? decodeWithin(scope, decoded).then((late) => itemOf(scope, record, generation, late))

@@ -1,7 +1,7 @@
 import type { Header } from '../events/raw-record.ts'
 import type { NewRecord } from '../log/port.ts'
 import type { Trace } from './dead-letter.ts'
-import { KARAFKA, SPRING } from './foreign-headers.ts'
+import { KARAFKA, SPRING, SPRING_ATTEMPTS } from './foreign-headers.ts'
 import { storedError } from './stored-error.ts'
 
 /** A dead letter as it is copied. */
@@ -70,7 +70,7 @@ export function exportRecord(letter: ExportedLetter): NewRecord {
     ...text(KARAFKA.group, application),
     ...text(KARAFKA.attempts, attempts),
     // Last, so that whoever takes in the copy reads these: they have the error.
-    [SPRING.attempts, int32(attempts)],
+    [SPRING_ATTEMPTS.delivery, int32(attempts)],
     ...text(SPRING.class, error.class),
     ...text(SPRING.cause, error.causes?.[0]?.class),
     ...text(SPRING.message, error.message),

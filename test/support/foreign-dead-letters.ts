@@ -39,6 +39,38 @@ export const SPRING_HEADERS: readonly Header[] = [
   ['kafka_dlt-original-consumer-group', text('billing')],
 ]
 
+/** What `@RetryableTopic` of Spring Kafka adds; it keeps the other name of the group. */
+export const SPRING_RETRY_HEADERS: readonly Header[] = [
+  ['kafka_original-topic', text('orders')],
+  ['kafka_original-partition', int32(2)],
+  ['kafka_original-offset', int64(7n)],
+  ['kafka_original-timestamp', int64(BigInt(Date.parse('2026-11-02T00:00:00Z')))],
+  ['kafka_original-timestamp-type', text('CreateTime')],
+  ['kafka_dlt-original-consumer-group', text('billing')],
+  [
+    'kafka_exception-fqcn',
+    text('org.springframework.kafka.listener.ListenerExecutionFailedException'),
+  ],
+  ['kafka_exception-cause-fqcn', text('com.shop.PriceException')],
+  ['kafka_exception-message', text('Listener failed; order 8 has no price')],
+  ['kafka_exception-stacktrace', text('org.springframework.X: y\n\tat com.shop.A.b(A.java:1)\n')],
+  ['retry_topic-original-timestamp', int64(BigInt(Date.parse('2026-11-02T00:00:00Z')))],
+  ['retry_topic-attempts', int32(4)],
+  ['retry_topic-backoff-timestamp', int64(BigInt(Date.parse('2026-11-02T00:00:09Z')))],
+]
+
+/** What the binder of Spring Cloud Stream adds. */
+export const SPRING_CLOUD_HEADERS: readonly Header[] = [
+  ['x-original-topic', text('orders')],
+  ['x-original-partition', int32(1)],
+  ['x-original-offset', int64(19n)],
+  ['x-original-timestamp', int64(BigInt(Date.parse('2026-11-03T00:00:00Z')))],
+  ['x-original-timestamp-type', text('CreateTime')],
+  ['x-exception-fqcn', text('org.springframework.messaging.MessageHandlingException')],
+  ['x-exception-message', text('error occurred in message handler')],
+  ['x-exception-stacktrace', text('org.springframework.messaging.X: y\n\tat A.b(A.java:1)\n')],
+]
+
 /** What Kafka Connect adds with `errors.deadletterqueue.context.headers.enable`. */
 export const CONNECT_HEADERS: readonly Header[] = [
   ['__connect.errors.topic', text('orders')],
@@ -63,4 +95,26 @@ export const KARAFKA_HEADERS: readonly Header[] = [
   ['source_offset', text('99')],
   ['source_consumer_group', text('billing_group')],
   ['source_attempts', text('4')],
+  ['source_trace_id', text('0b7a6f7e-2d5c-4c0e-8f5a-1d2c3b4a5968')],
 ]
+
+/** What SmallRye Reactive Messaging adds: a program whose headers have to be named. */
+export const SMALLRYE_HEADERS: readonly Header[] = [
+  ['dead-letter-reason', text('order 9 has no price')],
+  ['dead-letter-cause', text('null pointer')],
+  ['dead-letter-topic', text('orders')],
+  ['dead-letter-partition', text('3')],
+  ['dead-letter-offset', text('77')],
+  ['dead-letter-exception-class-name', text('com.shop.PriceException')],
+  ['dead-letter-cause-class-name', text('java.lang.NullPointerException')],
+]
+
+/** Their names, as `deadLetterTopics` takes them. */
+export const SMALLRYE_NAMES = {
+  topic: 'dead-letter-topic',
+  partition: 'dead-letter-partition',
+  offset: 'dead-letter-offset',
+  class: 'dead-letter-exception-class-name',
+  cause: 'dead-letter-cause-class-name',
+  message: 'dead-letter-reason',
+} as const

@@ -17,6 +17,8 @@ import {
   CONNECT_HEADERS,
   int64,
   KARAFKA_HEADERS,
+  SMALLRYE_HEADERS,
+  SMALLRYE_NAMES,
   SPRING_HEADERS,
 } from '../../support/foreign-dead-letters.ts'
 import { running, settled } from '../../support/millrace.ts'
@@ -85,6 +87,37 @@ describe('a dead-letter topic of another program', () => {
     const { groups } = await listDeadLetterGroups(pool)
     assert.equal(groups, 4)
     assert.equal((await millrace.summary()).deadLetters, 6)
+  })
+
+  it('is read by the names that its program gives its headers', async (t) => {
+    const { url, pool } = await testDatabase(t)
+    const shipping = application('shipping', {
+      deadLetterTopics: { 'orders.DLT': { headers: SMALLRYE_NAMES }, 'other.DLT': {} },
+    })
+    const millrace = await running(t, {
+      database: url,
+      run: [shipping],
+      topics: { ...topics, 'other.DLT': { partitions: 1 } },
+    })
+    const record = { key: null, value: Buffer.from('{}') }
+    await millrace.log.append([
+      { topic: 'orders.DLT', ...record, headers: [...SMALLRYE_HEADERS] },
+      { topic: 'orders.DLT', ...record, headers: [...SPRING_HEADERS] },
+      { topic: 'other.DLT', ...record, headers: [...SMALLRYE_HEADERS] },
+    ])
+    await settled(millrace)
+    assert.deepEqual(
+      (await allLetters(pool))
+        .map(({ topic, partition, offset, error }) =>
+          [topic, partition, offset, error.class.split('.').at(-1), error.message].join(' '),
+        )
+        .sort(),
+      [
+        'orders 3 77 PriceException order 9 has no price',
+        'orders 5 4294967298 ListenerExecutionFailedException Listener failed; order 7 has no price',
+        'other.DLT 0 0 ForeignDeadLetter another program set it aside, and left no word of why',
+      ],
+    )
   })
 
   it('groups those that failed for one cause, whatever their place and ids', async (t) => {

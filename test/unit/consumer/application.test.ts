@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { application, type Application, type OnOptions } from '../../../src/consumer/application.ts'
+import { isMillraceError } from '../../../src/errors/millrace-error.ts'
 import type { Definition } from '../../../src/events/definition.ts'
 import { event } from '../../../src/events/event.ts'
 import { foreign } from '../../../src/events/foreign.ts'
@@ -69,5 +70,53 @@ describe('a handler that is to handle an event once', () => {
       () => on(tombstone('paid'), '1h'),
       /once: expected no such option for TOMBSTONE:paid/,
     )
+  })
+})
+
+describe('deadLetterTopics', () => {
+  it('takes names of topics, or names of headers for them', () => {
+    const headers = { topic: 't', partition: 'p', offset: 'o', message: 'm' }
+    const { options, topics } = application('a', {
+      deadLetterTopics: { constructor: { headers }, 'b.DLT': {} },
+    })
+    assert.deepEqual(topics, ['constructor', 'b.DLT'])
+    assert.deepEqual(options.deadLetterTopics.get('constructor'), { headers })
+    assert.deepEqual(application('a', { deadLetterTopics: ['b.DLT'] }).topics, ['b.DLT'])
+  })
+
+  it('says everything that is wrong with them', () => {
+    const wrong = (deadLetterTopics: unknown): unknown =>
+      assert.throws(
+        () => application('a', { deadLetterTopics } as never),
+        (error: unknown) => {
+          assert.ok(isMillraceError(error) && error.code === 'E_CONFIG_INVALID')
+          seen.push(...(error.details?.['problems'] as string[]))
+          return true
+        },
+      )
+    const seen: string[] = []
+    wrong('b.DLT')
+    wrong([7])
+    wrong({ 'a b': {} })
+    wrong({ b: null })
+    wrong({ b: { header: {} } })
+    wrong({ b: { headers: {} } })
+    wrong({ b: { headers: ['x'] } })
+    wrong({ b: { headers: { topic: 't', orgin: 'x', message: '' } } })
+    const fields = 'topic, partition, offset, timestamp, attempts, class, cause, message, stack'
+    const topics = 'deadLetterTopics: expected names of topics, or { <topic>: { headers } }, got'
+    const b = `deadLetterTopics['b']`
+    assert.deepEqual(seen, [
+      `${topics} "b.DLT"`,
+      `${topics} [7]`,
+      `${topics} {"a b":{}}`,
+      `${b}: expected { headers }, got null`,
+      `${b}.header: expected no such option, only headers, got {}`,
+      `${b}.headers: expected { <one of these>: <name of a header> }: ${fields}, got {}`,
+      `${b}.headers: expected { <one of these>: <name of a header> }: ${fields}, got ["x"]`,
+      `${b}.headers.orgin: expected one of these instead: ${fields}, got "x"`,
+      `${b}.headers.message: expected the name of a header, got ""`,
+      `${b}.headers: expected all of topic, partition and offset, or none: only together they say where a record failed, got ["topic"]`,
+    ])
   })
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import type { DeadLetterHeaders } from '../../../src/dead-letter/foreign-headers.ts'
 import { readForeignDeadLetter } from '../../../src/dead-letter/foreign.ts'
 import type { Header } from '../../../src/events/raw-record.ts'
 import { recordWith } from '../events/record.ts'
@@ -9,11 +10,15 @@ import {
   int32,
   int64,
   KARAFKA_HEADERS,
+  SMALLRYE_HEADERS,
+  SMALLRYE_NAMES,
+  SPRING_CLOUD_HEADERS,
   SPRING_HEADERS,
+  SPRING_RETRY_HEADERS,
 } from '../../support/foreign-dead-letters.ts'
 
-const read = (headers: readonly Header[]) =>
-  readForeignDeadLetter(recordWith({ headers: [...headers] }))
+const read = (headers: readonly Header[], own?: DeadLetterHeaders) =>
+  readForeignDeadLetter(recordWith({ headers: [...headers] }), own)
 const text = (value: string): Buffer => Buffer.from(value)
 
 test("Spring's headers say where, when, why and how often", () => {
@@ -56,7 +61,74 @@ test("Connect's headers say where, at which stage and why", () => {
 test("Karafka's headers say where and how often", () => {
   const { origin, error, attempts } = read(KARAFKA_HEADERS)
   assert.deepEqual([origin, attempts], [{ topic: 'orders', partition: 12, offset: 99n }, 4])
-  assert.match(error.message, /Karafka's group 'billing_group' set it aside/)
+  assert.match(error.message, /Karafka's group 'billing_group' set it aside.* trace id 0b7a6f7e-/)
+  const before = KARAFKA_HEADERS.map(
+    ([name, value]): Header => [name.replace('source_', 'original_'), value],
+  )
+  assert.deepEqual(read(before), read(KARAFKA_HEADERS))
+})
+
+test("the other names that Spring's programs use are read too", () => {
+  const retried = read(SPRING_RETRY_HEADERS)
+  assert.deepEqual(
+    [retried.origin, retried.timestamp?.toISOString(), retried.attempts],
+    [{ topic: 'orders', partition: 2, offset: 7n }, '2026-11-02T00:00:00.000Z', 4],
+  )
+  assert.equal(retried.error.message, 'Listener failed; order 8 has no price')
+  assert.deepEqual(retried.error.causes, [{ class: 'com.shop.PriceException', message: '' }])
+  const bound = read(SPRING_CLOUD_HEADERS)
+  assert.deepEqual(
+    [bound.origin, bound.timestamp?.toISOString(), bound.error.class],
+    [
+      { topic: 'orders', partition: 1, offset: 19n },
+      '2026-11-03T00:00:00.000Z',
+      'org.springframework.messaging.MessageHandlingException',
+    ],
+  )
+})
+
+test('a key that Spring could not read is the error when no other is told', () => {
+  const key: Header[] = [
+    ['kafka_dlt-key-exception-fqcn', text('a.DeserializationException')],
+    ['kafka_dlt-key-exception-message', text('failed to deserialize the key')],
+  ]
+  const where = SPRING_HEADERS.filter(([name]) => !name.includes('exception'))
+  const { class: name, message } = read([...where, ...key]).error
+  assert.deepEqual([name, message], ['a.DeserializationException', 'failed to deserialize the key'])
+  assert.match(read([...SPRING_HEADERS, ...key]).error.message, /order 7/)
+})
+
+test('a program whose headers are named is read by them, unless another spoke last', () => {
+  const named = read(SMALLRYE_HEADERS, SMALLRYE_NAMES)
+  assert.deepEqual(named, {
+    stage: 'apply',
+    origin: { topic: 'orders', partition: 3, offset: 77n },
+    timestamp: null,
+    error: {
+      class: 'com.shop.PriceException',
+      message: 'order 9 has no price',
+      causes: [{ class: 'java.lang.NullPointerException', message: '' }],
+    },
+    attempts: 1,
+  })
+  assert.equal(read(SMALLRYE_HEADERS).origin, null)
+  assert.equal(read(SPRING_HEADERS, SMALLRYE_NAMES).origin?.partition, 5)
+  const both = [...SMALLRYE_HEADERS, ...SPRING_HEADERS]
+  assert.equal(read(both, SMALLRYE_NAMES).origin?.partition, 5)
+  assert.equal(read(both.toReversed(), SMALLRYE_NAMES).origin?.partition, 3)
+  const again = read([['source_topic', text('a')]], { message: 'source_topic' })
+  assert.equal(again.error.message, 'a')
+})
+
+test('the time that a named header tells is milliseconds or a text', () => {
+  const at = (value: Buffer): string | undefined =>
+    read([['at', value]], { timestamp: 'at' }).timestamp?.toISOString()
+  const expected = '2026-11-01T00:00:00.000Z'
+  const ms = Date.parse(expected)
+  for (const value of [text(String(ms)), int64(BigInt(ms)), text('2026-11-01T01:00:00+01:00')])
+    assert.equal(at(value), expected)
+  for (const value of ['2026-13-01T00:00:00Z', '1960-01-01T00:00:00Z', 'yesterday', ''])
+    assert.equal(at(text(value)), undefined)
 })
 
 test('of a record set aside again, the first says where it is from and the last why', () => {
@@ -96,14 +168,21 @@ test('what is broken is left out, and the rest is taken', () => {
 })
 
 test('whatever headers there are, they are read, and what is read can be stored', () => {
-  const known = [...SPRING_HEADERS, ...CONNECT_HEADERS, ...KARAFKA_HEADERS].map(([name]) => name)
+  const known = [
+    ...SPRING_HEADERS,
+    ...SPRING_RETRY_HEADERS,
+    ...SPRING_CLOUD_HEADERS,
+    ...CONNECT_HEADERS,
+    ...KARAFKA_HEADERS,
+    ...SMALLRYE_HEADERS,
+  ].map(([name]) => name)
   const header = fc.tuple(
     fc.oneof(fc.constantFrom(...known), fc.string()),
     fc.option(fc.uint8Array({ maxLength: 64 })),
   )
   fc.assert(
     fc.property(fc.array(header, { maxLength: 40 }), (headers) => {
-      const found = read(headers)
+      const found = read(headers, { ...SMALLRYE_NAMES, timestamp: 'x', attempts: 'y' })
       const { origin, timestamp, attempts } = found
       assert.ok(Number.isInteger(attempts) && attempts >= 1 && attempts < 2 ** 31)
       assert.ok(origin === null || (origin.partition >= 0 && origin.offset < 2n ** 63n))
