@@ -11,8 +11,13 @@ export interface Option {
   readonly short?: string
   /** How its value is called in the help: `<n>`. */
   readonly value?: string
+  /** It may be given more than once. */
+  readonly repeats?: boolean
   readonly help: string
 }
+
+/** What was given for an option; of one that repeats all of it. */
+type Given = string | true | readonly string[]
 
 /** Options by their name, without the dashes. */
 export type OptionSet = Readonly<Record<string, Option>>
@@ -99,14 +104,10 @@ export const ORDER_OPTIONS: OptionSet = {
 /** What a command line said, read by name. */
 export class Arguments {
   readonly positionals: readonly string[]
-  readonly #values: ReadonlyMap<string, string | true>
+  readonly #values: ReadonlyMap<string, Given>
   readonly #clock: Clock
 
-  constructor(
-    values: ReadonlyMap<string, string | true>,
-    positionals: readonly string[],
-    clock: Clock,
-  ) {
+  constructor(values: ReadonlyMap<string, Given>, positionals: readonly string[], clock: Clock) {
     this.#values = values
     this.positionals = positionals
     this.#clock = clock
@@ -118,7 +119,13 @@ export class Arguments {
 
   text(name: string): string | undefined {
     const value = this.#values.get(name)
-    return value === true ? undefined : value
+    return typeof value === 'string' ? value : undefined
+  }
+
+  /** All values of an option that repeats. */
+  texts(name: string): readonly string[] {
+    const value = this.#values.get(name)
+    return typeof value === 'object' ? value : []
   }
 
   /** Values separated by commas, without empty ones. */
@@ -198,14 +205,15 @@ export function parseCommandLine(
     allowPositionals: true,
     tokens: true,
   })
-  const values = new Map<string, string | true>()
+  const values = new Map<string, Given>()
   const positionals: string[] = []
   for (const token of tokens) {
     if (token.kind === 'positional') positionals.push(token.value)
     if (token.kind !== 'option') continue
     const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined
     if (option === undefined) throw unknownOption(token.rawName, options)
-    if (values.has(token.name)) throw usage(`${token.rawName} is given twice`)
+    if (values.has(token.name) && option.repeats !== true)
+      throw usage(`${token.rawName} is given twice`)
     if (option.type === 'boolean') {
       if (token.value !== undefined)
         throw usage(`${token.rawName} takes no value, got '${token.value}'`)
@@ -217,7 +225,11 @@ export function parseCommandLine(
     if (value === undefined || (!token.inlineValue && /^-./.test(value) && !/^-\d/.test(value))) {
       throw usage(`${token.rawName} needs a value: ${token.rawName} ${option.value ?? '<value>'}`)
     }
-    values.set(token.name, value)
+    const before = values.get(token.name)
+    values.set(
+      token.name,
+      option.repeats === true ? [...(typeof before === 'object' ? before : []), value] : value,
+    )
   }
   return new Arguments(values, positionals, clock)
 }

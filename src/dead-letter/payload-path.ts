@@ -37,21 +37,50 @@ export function parseCondition(text: string): PayloadCondition {
   if (key !== null) return condition({ root: 'key' }, key)
   const root = /^(data|args)(?=[.[=!]|$)/.exec(text)?.[1] as 'data' | 'args' | undefined
   if (root === undefined) throw wrong(text)
+  const { steps, end } = stepsOf(text, root.length)
+  const rest = /^()(?:(!?=)(.*))?$/s.exec(text.slice(end))
+  if (rest === null) throw wrong(text)
+  return condition({ root, steps }, rest)
+}
+
+/**
+ * Reads `data.items[].currency`, a place in the JSON of a value.
+ * @throws E_CONFIG_INVALID
+ */
+export function parsePlace(text: string): readonly PathStep[] {
+  const { steps, end } = /^data(?=[.[]|$)/.test(text) ? stepsOf(text, 4) : { steps: [], end: -1 }
+  if (end !== text.length) throw notPlace(text, 'a place in the value, as data.items[].currency')
+  return steps
+}
+
+/**
+ * Reads `data.currency="EUR"`, a place in the JSON of a value and what is to stand there.
+ * @throws E_CONFIG_INVALID
+ */
+export function parseAssignment(text: string): {
+  readonly steps: readonly PathStep[]
+  readonly value: string
+} {
+  const { steps, end } = /^data(?=[.[=])/.test(text) ? stepsOf(text, 4) : { steps: [], end: -1 }
+  if (text[end] !== '=')
+    throw notPlace(text, 'a place in the value and JSON, as data.currency="EUR"')
+  return { steps, value: text.slice(end + 1) }
+}
+
+/** The steps from `at` on, and where they end. */
+function stepsOf(text: string, at: number): { readonly steps: PathStep[]; readonly end: number } {
   const steps: PathStep[] = []
-  let at = root.length
+  let end = at
   for (;;) {
-    const step = STEP.exec(text.slice(at))
-    if (step === null) break
+    const step = STEP.exec(text.slice(end))
+    if (step === null) return { steps, end }
     if (steps.length === STEPS) throw wrong(text)
     const [whole, name, place, quoted] = step
-    at += whole.length
+    end += whole.length
     if (name !== undefined) steps.push(name)
     else if (place !== undefined) steps.push(Number(place))
     else steps.push(quoted === undefined ? null : unquoted(quoted, text))
   }
-  const rest = /^()(?:(!?=)(.*))?$/s.exec(text.slice(at))
-  if (rest === null) throw wrong(text)
-  return condition({ root, steps }, rest)
 }
 
 function condition(path: PayloadPath, [, , operator, value]: RegExpExecArray): PayloadCondition {
@@ -66,6 +95,10 @@ function unquoted(text: string, whole: string): string {
   } catch {
     throw wrong(whole)
   }
+}
+
+function notPlace(text: string, expected: string): MillraceError {
+  return new MillraceError('E_CONFIG_INVALID', `expected ${expected}; got '${text}'`)
 }
 
 function wrong(text: string): MillraceError {
