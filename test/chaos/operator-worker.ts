@@ -1,8 +1,9 @@
-// One process of an operator who works on dead letters by chance. What it is to do stands in CHAOS_WORKER, as JSON; what it
+// One process of an operator who works on dead letters, and holds consumers back, by chance. What it is to do stands in CHAOS_WORKER, as JSON; what it
 // says are lines of JSON. A line on its standard input ends it, after a last replay of all that is left.
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectOperator } from '../../src/app/operator.ts'
+import { pauseConsumers, resumeConsumers } from '../../src/consumer/queries.ts'
 import { seededRandom } from '../../src/core/random.ts'
 import { discardDeadLetters, editDeadLetter, seenSoFar } from '../../src/dead-letter/order.ts'
 import { listDeadLetters } from '../../src/dead-letter/queries.ts'
@@ -75,6 +76,12 @@ const ORDERS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   pause: () => change('pause', 'resume'),
   abort: () => change('abort'),
+  async hold() {
+    const scope = { application: APPLICATION, topic: 'orders', partition: below(4) }
+    await pauseConsumers(operator, scope, { reason: 'chaos' })
+    await sleep(below(100))
+    await resumeConsumers(operator, scope)
+  },
 }
 
 let over = false
@@ -99,6 +106,8 @@ for (let n = 0; !over; n += 1) {
 for (const { id, state } of await listReplays(operator.pool, { limit: 1_000 })) {
   if (state === 'paused' || state === 'stopped') await changeReplay(operator, id, 'abort')
 }
+// A hold that was ended in the middle.
+await resumeConsumers(operator, { application: APPLICATION })
 const last = await order()
 for (;;) {
   const { state } = await getReplay(operator.pool, last)

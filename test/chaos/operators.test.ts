@@ -82,6 +82,8 @@ test('keeps every promise while operators replay, edit, discard, pause and abort
   }
   assert.deepEqual(seen, {
     actions: [
+      'consumers.pause',
+      'consumers.resume',
       'dlq.discard',
       'dlq.dry-run',
       'dlq.edit',

@@ -21,7 +21,7 @@ const CHANGED_TO: Readonly<Record<string, string>> = {
   aborted: 'replays.abort',
 }
 /** Actions of which every row must have its mutation. */
-const WITH_MUTATION = /^(dlq|records|replays)[.]|^consumers[.]seek$/
+const WITH_MUTATION = /^(dlq|records|replays)[.]|^consumers[.](seek|pause)$/
 
 /**
  * I10: each mutation of an operator has one row of the audit, written by the same transaction, with the right name and
@@ -98,6 +98,15 @@ function mutationsOf(dumps: Dumps): Mutation[] {
     const shown = `${actor} changed replay ${id} from ${from} to ${to}`
     const names = [CHANGED_TO[to] ?? to]
     mutations.push({ xid, actions: names, count: 1, subject, shown })
+  }
+  for (const [xid, changes] of Map.groupBy(dumps.pauseTransitions, (change) => change.xid)) {
+    const set = changes.filter(({ op }) => op !== 'delete')
+    for (const { actor, scope } of set)
+      mutations.push({ xid, actions: ['consumers.pause'], shown: `${actor} paused ${scope}` })
+    const [first] = changes.filter(({ op }) => op === 'delete')
+    if (first === undefined) continue
+    const names = ['consumers.resume', 'consumers.accept-failures']
+    mutations.push({ xid, actions: names, shown: `${first.actor} resumed ${first.scope}` })
   }
   const moves = dumps.positionTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))
   for (const changes of Map.groupBy(moves, partitionOf).values()) {

@@ -67,6 +67,15 @@ export interface OutcomeTransition {
   readonly outcome: string
 }
 
+/** A pause that the shadow table saw set, set anew or taken back. */
+export interface PauseTransition {
+  readonly xid: string
+  readonly actor: string
+  readonly op: 'insert' | 'update' | 'delete'
+  /** What it holds back, as `application/topic/partition`. */
+  readonly scope: string
+}
+
 /** A row of the audit that the shadow table saw come, change or go. */
 export interface ActionTransition {
   readonly xid: string
@@ -85,6 +94,7 @@ export interface OperatedDumps {
   readonly letterTransitions: readonly LetterTransition[]
   readonly replayTransitions: readonly ReplayTransition[]
   readonly outcomeTransitions: readonly OutcomeTransition[]
+  readonly pauseTransitions: readonly PauseTransition[]
   readonly actionTransitions: readonly ActionTransition[]
 }
 
@@ -117,6 +127,9 @@ export async function readOperated(db: Queryable): Promise<OperatedDumps> {
     `select xid, op, replay_id::text as "replayId", dead_letter_id::text as "letterId", outcome
      from observer.outcome_change order by seq`,
   )
+  const pauses = await rows<PauseTransition>(
+    'select xid, actor, op, scope from observer.pause_change order by seq',
+  )
   const actions = await rows<Omit<ActionTransition, 'id'> & { id: string }>(
     `select xid, op, id::text, operator, action, count::int, subject from observer.action_change order by seq`,
   )
@@ -129,6 +142,7 @@ export async function readOperated(db: Queryable): Promise<OperatedDumps> {
       replayId: BigInt(row.replayId),
       letterId: BigInt(row.letterId),
     })),
+    pauseTransitions: pauses,
     actionTransitions: actions.map((row) => ({ ...row, id: BigInt(row.id) })),
   }
 }

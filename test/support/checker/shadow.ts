@@ -2,7 +2,7 @@ import type { Queryable } from '../../../src/postgres/queryable.ts'
 
 /**
  * The observers inside the test database: a schema of the test's own, with triggers that write down every committed
- * change of a job, of a position, of a dead letter, of a replay and of the audit, who made it (the connection's
+ * change of a job, of a position, of a dead letter, of a replay, of a pause and of the audit, who made it (the connection's
  * `application_name`), in which transaction and under which token, and the table in which the scenario's handlers leave
  * their effects. What is rolled back leaves no trace here either.
  */
@@ -189,6 +189,28 @@ begin
 end $$;
 create trigger observed after insert or update or delete on millrace.replay_outcome
   for each row execute function observer.note_outcome();
+
+create table observer.pause_change (
+  seq bigint generated always as identity primary key,
+  xid text not null default pg_current_xact_id()::text,
+  actor text not null default current_setting('application_name'),
+  op text not null,
+  scope text not null
+);
+create function observer.note_pause() returns trigger language plpgsql as $$
+declare
+  now_row record;
+begin
+  now_row := case when tg_op = 'DELETE' then old else new end;
+  -- What has expired is cleared away by whoever comes by.
+  if tg_op <> 'DELETE' or now_row.expires_at is null or now_row.expires_at > clock_timestamp() then
+    insert into observer.pause_change (op, scope)
+    values (lower(tg_op), concat_ws('/', now_row.application, now_row.topic, now_row.partition));
+  end if;
+  return null;
+end $$;
+create trigger observed after insert or update or delete on millrace.pause
+  for each row execute function observer.note_pause();
 
 create table observer.action_change (
   seq bigint generated always as identity primary key,

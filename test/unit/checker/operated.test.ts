@@ -127,6 +127,31 @@ test('finds what an operator did that is not in the audit, or in another transac
   )
 })
 
+test('finds pauses that are set or taken back without a word in the audit (I10)', () => {
+  const paused =
+    (...actions: [xid: string, action: string][]) =>
+    (dumps: World['dumps']): void => {
+      const about = { actor: 'operator', scope: 'app/orders/1' }
+      dumps.pauseTransitions.push(
+        { xid: 'pause', op: 'insert', ...about },
+        { xid: 'anew', op: 'update', ...about },
+        { xid: 'resume', op: 'delete', ...about },
+        { xid: 'resume', op: 'delete', ...about, scope: 'app' },
+      )
+      for (const [xid, action] of actions) dumps.actionTransitions.push(noted(xid, action))
+    }
+  const pause: [string, string] = ['pause', 'consumers.pause']
+  const anew: [string, string] = ['anew', 'consumers.pause']
+  const resume: [string, string] = ['resume', 'consumers.resume']
+  assert.deepEqual(found(paused(pause, anew, resume)), [])
+  assert.deepEqual(found(paused(pause, anew, ['resume', 'consumers.accept-failures'])), [])
+  assert.deepEqual(found(paused(anew, resume)), ['I10'])
+  assert.deepEqual(found(paused(pause, resume)), ['I10'])
+  assert.deepEqual(found(paused(pause, anew)), ['I10'])
+  assert.deepEqual(found(paused(pause, anew, ['later', 'consumers.resume'])), ['I10'])
+  assert.deepEqual(found(paused(pause, anew, resume, ['later', 'consumers.pause'])), ['I10'])
+})
+
 test('finds rows of the audit that are wrong, twice, without anything done, or changed (I10)', () => {
   const wrong: ((dumps: World['dumps']) => void)[] = [
     ({ actionTransitions: list }) =>

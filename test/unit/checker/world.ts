@@ -253,6 +253,7 @@ export function world(): World {
       letterTransitions: [],
       replayTransitions: [],
       outcomeTransitions: [],
+      pauseTransitions: [],
       actionTransitions: [],
     },
   }
