@@ -1,4 +1,4 @@
-// One process of an operator who works on dead letters, and holds consumers back, by chance. What it is to do stands in CHAOS_WORKER, as JSON; what it
+// One process of an operator who works on dead letters and jobs, and holds consumers back, by chance. What it is to do stands in CHAOS_WORKER, as JSON; what it
 // says are lines of JSON. A line on its standard input ends it, after a last replay of all that is left.
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -6,8 +6,10 @@ import { connectOperator } from '../../src/app/operator.ts'
 import { pauseConsumers, resumeConsumers } from '../../src/consumer/queries.ts'
 import { seededRandom } from '../../src/core/random.ts'
 import { discardDeadLetters, editDeadLetter, seenSoFar } from '../../src/dead-letter/order.ts'
-import { listDeadLetters } from '../../src/dead-letter/queries.ts'
+import { listDeadLetters, type DeadLetterSummary } from '../../src/dead-letter/queries.ts'
 import { isMillraceError } from '../../src/errors/millrace-error.ts'
+import { cancelJobs, type JobOrder } from '../../src/jobs/cancel.ts'
+import { retryJobs } from '../../src/jobs/retry.ts'
 import {
   changeReplay,
   getReplay,
@@ -45,7 +47,7 @@ async function order(more: Partial<ReplayOrder> = {}): Promise<bigint> {
   return (await orderReplay(operator, { selection, maxReplays, ...more })).id
 }
 
-async function openLetters(limit: number): Promise<{ id: bigint; stage: string }[]> {
+async function openLetters(limit: number): Promise<DeadLetterSummary[]> {
   const all = await listDeadLetters(operator.pool, { state: 'open', limit: 200 })
   return Array.from({ length: limit }, () => all[below(all.length)]).filter((one) => one != null)
 }
@@ -58,6 +60,8 @@ async function change(...changes: ReplayChange[]): Promise<void> {
     await changeReplay(operator, id, one, { reason: 'chaos' })
   }
 }
+
+const why = (filter: string): JobOrder => ({ user: operator.user, filter, reason: 'chaos' })
 
 const ORDERS: Readonly<Record<string, () => Promise<unknown>>> = {
   replay: () => order(),
@@ -73,6 +77,17 @@ const ORDERS: Readonly<Record<string, () => Promise<unknown>>> = {
     const seen = await seenSoFar(operator.pool)
     const selection = { application: APPLICATION, ids }
     await discardDeadLetters(operator, selection, { reason: 'chaos', seen })
+  },
+  async retry() {
+    const ids = (await openLetters(20)).flatMap(({ jobId }) => jobId ?? [])
+    await retryJobs(operator, [...new Set(ids)].slice(0, 2), why('retry'))
+  },
+  async cancel() {
+    const { rows } = await operator.pool.query<{ id: string }>(
+      `select id from millrace.job where state in ('scheduled', 'retryable', 'executing') limit 2`,
+    )
+    const ids = rows.map(({ id }) => id)
+    await cancelJobs(operator, ids, why('cancel'))
   },
   pause: () => change('pause', 'resume'),
   abort: () => change('abort'),

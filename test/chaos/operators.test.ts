@@ -69,7 +69,7 @@ test('keeps every promise while operators seek, pause and resume under load, and
   assert.equal(dumps.moves.length, moved.back + moved.ahead)
 })
 
-test('keeps every promise while operators replay, edit, discard, pause and abort, and processes are killed', async (t) => {
+test('keeps every promise while operators replay, edit, discard, retry, cancel, pause and abort, and processes are killed', async (t) => {
   const run = await deadLetterOperators(t)
   const { replays, letterTransitions: letters, actionTransitions: actions } = await run.pass()
   const seen = {
@@ -88,6 +88,8 @@ test('keeps every promise while operators replay, edit, discard, pause and abort
       'dlq.dry-run',
       'dlq.edit',
       'dlq.replay',
+      'jobs.cancel',
+      'jobs.retry',
       'replays.abort',
       'replays.pause',
       'replays.resume',

@@ -29,6 +29,7 @@ const folder = join(import.meta.dirname, 'planted')
 
 const BUGS: readonly PlantedBug[] = [
   { patch: 'audit-after-commit.patch', breaks: 'I10', scenario: deadLetterOperators },
+  { patch: 'cancel-audited-after-commit.patch', breaks: 'I10', scenario: deadLetterOperators },
   { patch: 'pause-audited-after-commit.patch', breaks: 'I10', scenario: deadLetterOperators },
   {
     patch: 'position-before-effects.patch',

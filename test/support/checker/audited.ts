@@ -20,8 +20,10 @@ const CHANGED_TO: Readonly<Record<string, string>> = {
   running: 'replays.resume',
   aborted: 'replays.abort',
 }
+/** The connections by which a scenario's operator changes jobs; workers change them too. */
+const OPERATOR = 'operator'
 /** Actions of which every row must have its mutation. */
-const WITH_MUTATION = /^(dlq|records|replays)[.]|^consumers[.](seek|pause)$/
+const WITH_MUTATION = /^(dlq|records|replays|jobs)[.]|^consumers[.](seek|pause)$/
 
 /**
  * I10: each mutation of an operator has one row of the audit, written by the same transaction, with the right name and
@@ -107,6 +109,13 @@ function mutationsOf(dumps: Dumps): Mutation[] {
     if (first === undefined) continue
     const names = ['consumers.resume', 'consumers.accept-failures']
     mutations.push({ xid, actions: names, shown: `${first.actor} resumed ${first.scope}` })
+  }
+  const jobs = dumps.jobTransitions.filter(({ actor }) => actor === OPERATOR)
+  for (const [xid, changes] of Map.groupBy(jobs, (change) => change.xid)) {
+    // A job that comes back from the history or goes there is changed in both tables.
+    const count = new Set(changes.map(({ id }) => id)).size
+    const shown = `${OPERATOR} changed ${count} jobs, the first ${changes[0]?.id},`
+    mutations.push({ xid, actions: ['jobs.retry', 'jobs.cancel'], count, shown })
   }
   const moves = dumps.positionTransitions.toSorted((a, b) => (a.seq < b.seq ? -1 : 1))
   for (const changes of Map.groupBy(moves, partitionOf).values()) {

@@ -152,6 +152,35 @@ test('finds pauses that are set or taken back without a word in the audit (I10)'
   assert.deepEqual(found(paused(pause, anew, resume, ['later', 'consumers.pause'])), ['I10'])
 })
 
+test('finds jobs that an operator changed without a word in the audit (I10)', () => {
+  const changed =
+    (actor: string, ...actions: [xid: string, action: string, count: number][]) =>
+    (dumps: World['dumps']): void => {
+      const inserted = dumps.jobTransitions.filter(
+        ({ op, table }) => op === 'insert' && table === 'job',
+      )
+      for (const { id } of inserted.slice(0, 2))
+        replace(
+          dumps.jobTransitions,
+          (one) => one.id === id && one.op === 'insert' && one.table === 'job',
+          {
+            actor,
+            xid: 'order',
+          },
+        )
+      for (const [xid, action, count] of actions)
+        dumps.actionTransitions.push(noted(xid, action, null, count))
+    }
+  assert.deepEqual(found(changed('w1')), [])
+  for (const action of ['jobs.retry', 'jobs.cancel']) {
+    assert.deepEqual(found(changed('operator', ['order', action, 2])), [])
+    assert.deepEqual(found(changed('operator', ['order', action, 1])), ['I10'])
+    assert.deepEqual(found(changed('operator', ['later', action, 2])), ['I10'])
+  }
+  assert.deepEqual(found(changed('operator')), ['I10'])
+  assert.deepEqual(found(changed('w1', ['later', 'jobs.cancel', 2])), ['I10'])
+})
+
 test('finds rows of the audit that are wrong, twice, without anything done, or changed (I10)', () => {
   const wrong: ((dumps: World['dumps']) => void)[] = [
     ({ actionTransitions: list }) =>
