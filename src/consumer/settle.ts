@@ -95,6 +95,9 @@ class Settlement {
       } catch (thrown) {
         throwIfAborted(signal)
         const error = thrownError(thrown)
+        // At least as slow as that.
+        if (error instanceof TimeoutReason)
+          env.pace?.applied(end - start, env.options.transactionTimeoutMs)
         const culprits = this.#culprits(error, start, end)
         const attempt = culprits?.[0]?.context.attempt ?? tries
         const decision = decide(error, attempt, env.options.maxAttempts)

@@ -40,36 +40,51 @@ interface Waiting {
   at: number
 }
 
-const waiting = new WeakMap<AbortSignal, Waiting[]>()
+/** All that waits for one signal, behind the one listener that it has while there are any. */
+interface Waits {
+  readonly all: Waiting[]
+  readonly abort: () => void
+}
+
+const waits = new WeakMap<AbortSignal, Waits>()
 
 /**
- * Calls `action` when the signal is aborted, in no certain order; the returned function takes it back. For signals that outlive what waits with
- * them: one listener does for all, and they are kept in an array.
+ * Calls `action` when the signal is aborted, in no certain order; the returned function takes it back. For signals that
+ * outlive what waits with them: one listener does for all that wait at once, and they are kept in an array.
  *
  * A listener that was removed goes on pointing to the one behind it, as a table of a `Set` that was outgrown does to the
  * next one. When the first of them has grown old in memory, all of them stay until the next full collection, with
  * whatever they hold: each record that was waited for.
  */
 export function whenAborted(signal: AbortSignal, action: () => void): () => void {
-  const others = waiting.get(signal) ?? listen(signal)
-  const own: Waiting = { action, at: others.length }
-  others.push(own)
+  const { all, abort } = waits.get(signal) ?? waitsOf(signal)
+  const own: Waiting = { action, at: all.length }
+  if (all.push(own) === 1) signal.addEventListener('abort', abort)
   return () => {
-    if (others[own.at] !== own) return
-    const last = others.pop() as Waiting
-    if (last === own) return
-    others[own.at] = last
-    last.at = own.at
+    if (all[own.at] !== own) return
+    const last = all.pop() as Waiting
+    if (last !== own) {
+      all[own.at] = last
+      last.at = own.at
+    }
+    // A signal made of others is kept in memory for as long as somebody listens to it.
+    if (all.length === 0) signal.removeEventListener('abort', abort)
   }
 }
 
-function listen(signal: AbortSignal): Waiting[] {
-  const made: Waiting[] = []
-  waiting.set(signal, made)
+function waitsOf(signal: AbortSignal): Waits {
+  const all: Waiting[] = []
+  // One by one: an action may take back another; and whatever it throws, the others are called.
   const abort = (): void => {
-    // One by one: an action may take back another.
-    for (let one = made.pop(); one !== undefined; one = made.pop()) one.action()
+    const one = all.pop()
+    if (one === undefined) return
+    try {
+      one.action()
+    } finally {
+      abort()
+    }
   }
-  signal.addEventListener('abort', abort, { once: true })
+  const made = { all, abort }
+  waits.set(signal, made)
   return made
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { getEventListeners, once } from 'node:events'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { whenAborted } from '../../../src/core/abort.ts'
@@ -49,4 +50,35 @@ test('what another has taken back meanwhile is not called any more', () => {
   }
   controller.abort()
   assert.equal(calls.length, 1)
+})
+
+test('a wait that throws keeps no other from ending', async () => {
+  const controller = new AbortController()
+  const calls: number[] = []
+  for (const n of [1, 2, 3]) {
+    whenAborted(controller.signal, () => {
+      calls.push(n)
+      if (n === 2) throw new Error('unheard of')
+    })
+  }
+  // What a listener throws goes to the process.
+  const [runner] = process.rawListeners('uncaughtException')
+  process.removeAllListeners('uncaughtException')
+  const heard = once(process, 'uncaughtException')
+  controller.abort()
+  assert.equal(calls.length, 3)
+  assert.match(String(await heard), /unheard of/)
+  if (runner !== undefined) process.on('uncaughtException', runner as (error: Error) => void)
+})
+
+test('nobody listens to a signal any more when nothing waits for it', () => {
+  const { signal } = new AbortController()
+  const first = whenAborted(signal, () => {})
+  const second = whenAborted(signal, () => {})
+  assert.equal(getEventListeners(signal, 'abort').length, 1)
+  first()
+  second()
+  assert.equal(getEventListeners(signal, 'abort').length, 0)
+  whenAborted(signal, () => {})
+  assert.equal(getEventListeners(signal, 'abort').length, 1)
 })
