@@ -10,8 +10,9 @@ const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown }
 export type Change = readonly [sign: '+' | '-' | ' ', line: string]
 
 /**
- * What changes in a value, line by line; JSON is compared as it is indented, its numbers as they are written. A change that shows in no
- * such line, as that of a name that is there twice, is shown in the text as it stands, and else by its place in the bytes.
+ * What changes in a value, line by line; JSON is compared as it is indented, its numbers as they are written. A change that
+ * shows in no such line, as that of a name that is there twice, is shown in the text as it stands, and else by its place in
+ * the bytes.
  */
 export function changesOf(before: Uint8Array | null, after: Uint8Array): Change[] {
   const texts = [before, after].map((bytes) => bytesToText(bytes, Number.MAX_SAFE_INTEGER))
@@ -32,14 +33,34 @@ export function changesOf(before: Uint8Array | null, after: Uint8Array): Change[
   ]
 }
 
+/** Lines that are compared one by one at most: what that takes grows with the square of them. */
+const MOST_COMPARED = 2_000
+
 function compared(before: readonly string[], after: readonly string[]): Change[] {
-  // What is in the first text alone comes first, and is told as 1.
-  return diff(before, after).map(
-    ([operation, line]): Change => [
-      operation === 0 ? ' ' : operation === 1 ? '-' : '+',
-      String(line),
-    ],
-  )
+  const most = Math.min(before.length, after.length)
+  let first = 0
+  while (first < most && before[first] === after[first]) first += 1
+  let last = 0
+  while (last < most - first && before.at(-1 - last) === after.at(-1 - last)) last += 1
+  const old = before.slice(first, before.length - last)
+  const now = after.slice(first, after.length - last)
+  const all = (sign: Change[0], lines: readonly string[]): Change[] =>
+    lines.map((line): Change => [sign, line])
+  const between =
+    old.length === 0 || now.length === 0 || old.length + now.length > MOST_COMPARED
+      ? [...all('-', old), ...all('+', now)]
+      : // What is in the first text alone comes first, and is told as 1.
+        diff(old, now).map(
+          ([operation, line]): Change => [
+            operation === 0 ? ' ' : operation === 1 ? '-' : '+',
+            String(line),
+          ],
+        )
+  return [
+    ...all(' ', before.slice(0, first)),
+    ...between,
+    ...all(' ', before.slice(before.length - last)),
+  ]
 }
 
 function raw(text: string): string[] {

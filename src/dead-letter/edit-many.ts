@@ -1,4 +1,4 @@
-import { noteAction, noteOutcome } from '../control/operator-action.ts'
+import { noteAction } from '../control/operator-action.ts'
 import { byteaArray, plainArray } from '../postgres/array.ts'
 import type { Queryable } from '../postgres/queryable.ts'
 import { retryConflicts } from '../postgres/retry-conflicts.ts'
@@ -41,7 +41,15 @@ type Outcome = keyof ManyEdits
 
 /** Edited in one transaction: values are larger than states. */
 const CHUNK = 100
-const NONE: ManyEdits = { edited: 0, unchanged: 0, notJson: 0, noPlace: 0, tooLarge: 0, jobs: 0 }
+/** Of an order that found nothing. */
+export const NO_EDITS: ManyEdits = {
+  edited: 0,
+  unchanged: 0,
+  notJson: 0,
+  noPlace: 0,
+  tooLarge: 0,
+  jobs: 0,
+}
 const OUTCOMES = {
   unchanged: 'unchanged',
   'not-json': 'notJson',
@@ -52,8 +60,8 @@ const OUTCOMES = {
  * Gives the dead letters of a selection another value for their replays, made of the one that a replay would hand over now.
  * The original bytes, and every earlier edit, are kept. What cannot be changed is counted and left as it is.
  *
- * In transactions of 100, the newest first. The first of them notes the order in the audit, and each counts there what it
- * did: whatever ends this, the note says how much was done. The same order again edits what is left, and to the same values.
+ * In transactions of 100, the newest first, each of which notes in the audit what it did. The same order again edits what is
+ * left, and to the same values.
  * @throws E_CONFIG_INVALID
  */
 export async function editDeadLetters(
@@ -63,8 +71,7 @@ export async function editDeadLetters(
 ): Promise<ManyEdits> {
   const { core, pool } = parts
   const change = changeOf(order.change)
-  let sum = NONE
-  let note: bigint | undefined
+  let sum = NO_EDITS
   let { show } = order
   for await (const page of selectedPages(pool, selection, order.seen.end)) {
     for (let at = 0; at < page.length; at += CHUNK) {
@@ -79,16 +86,13 @@ export async function editDeadLetters(
       const done = await retryConflicts(core, () =>
         transaction(pool, core, async (tx) => {
           const { counts, edits } = await planned(tx, { ...selection, ids }, order, change, true)
-          if (edits.length > 0) await write(tx, parts.user, order.reason, edits)
-          else if (note === undefined) return { counts, note }
-          return {
-            counts,
-            note: await noted(tx, parts, selection, order, added(sum, counts), note),
-          }
+          if (edits.length === 0) return counts
+          await write(tx, parts.user, order.reason, edits)
+          await note(tx, parts, selection, order, counts)
+          return counts
         }),
       )
-      sum = added(sum, done.counts)
-      ;({ note } = done)
+      sum = added(sum, done)
     }
   }
   return sum
@@ -140,7 +144,7 @@ async function planned(
      where ${chosen} order by d.id desc`,
     values,
   )
-  const counts = { ...NONE }
+  const counts = { ...NO_EDITS }
   const edits: Edit[] = []
   for (const { id, stage, large, value } of rows) {
     const outcome: Outcome | Edit =
@@ -184,24 +188,21 @@ async function write(
   )
 }
 
-/** Notes the order, or, where that was done, how far it has come. */
-async function noted(
+/** Notes what was done, by its places: the values are with the edits, and go with them. */
+async function note(
   tx: Queryable,
   { user }: DeadLetterOrderParts,
   filter: DeadLetterSelection,
-  { change, reason }: ManyEditsOrder,
+  { change: { set = [], unset = [] }, reason }: ManyEditsOrder,
   { edited: count, ...others }: ManyEdits,
-  note: bigint | undefined,
-): Promise<bigint> {
-  const detail = { ...change, ...others }
-  if (note === undefined)
-    return noteAction(tx, { user, reason, action: 'dlq.edit', filter, count, detail })
-  await noteOutcome(tx, note, { count, detail })
-  return note
+): Promise<void> {
+  const places = set.map((text) => text.slice(0, text.indexOf('=')))
+  const detail = { set: places, unset, ...others }
+  await noteAction(tx, { user, reason, action: 'dlq.edit', filter, count, detail })
 }
 
 function added(one: ManyEdits, other: ManyEdits): ManyEdits {
   const sum = { ...one }
-  for (const outcome of Object.keys(NONE) as Outcome[]) sum[outcome] += other[outcome]
+  for (const outcome of Object.keys(NO_EDITS) as Outcome[]) sum[outcome] += other[outcome]
   return sum
 }

@@ -1,6 +1,7 @@
 import {
   changeOf,
   editDeadLetters,
+  NO_EDITS,
   seenSoFar,
   type ManyEdits,
   type ValueChange,
@@ -71,7 +72,7 @@ export function editMany(context: CommandContext, change: ValueChange): Promise<
     const seen = await seenSoFar(operator.pool)
     const count = Number(await countReplay(operator.pool, selection))
     if (count === 0) {
-      if (out.format === 'json') out.json({ dryRun, count, edited: 0 })
+      if (out.format === 'json') out.json({ dryRun, count, ...NO_EDITS })
       out.note('nothing to edit: no open dead letter fits')
       return EXIT.ok
     }
