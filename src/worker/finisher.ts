@@ -182,9 +182,11 @@ export class Finisher {
 
   async #writePutBack(batch: readonly Settled<PutBackResult>[], repeated: boolean): Promise<void> {
     const { pool, waker } = this.#options
+    await failpoint('job:before-put-back')
     const { found, wakes } = batch.some(({ effects }) => effects !== undefined)
       ? await this.#putBackWithEffects(batch)
       : await putBackJobs(pool, batch)
+    await failpoint('job:after-put-back')
     waker.wake(wakes)
     if (found.size === batch.length) return
     const missing = batch.filter((_, index) => !found.has(index))
@@ -248,12 +250,14 @@ export class Finisher {
           tx,
           written.flatMap(({ job, effects }) => sourced(job, effects)),
         )
+        await failpoint('job:before-end')
         return ended
       },
       {
         committed: async (db) => (await whyAbsent(db, [first.job])).get(first.job) === 'ours',
       },
     )
+    await failpoint('job:after-end')
     if (finished.length === batch.length) return
     const ids = new Set(finished.map(({ id }) => id))
     const missing = batch.filter(({ job }) => !ids.has(job.id))

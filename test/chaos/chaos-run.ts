@@ -53,7 +53,10 @@ export interface ChaosRunOptions {
   readonly url?: string
   /** The log is in Kafka, in a topic of the run's own. Default: the table log. */
   readonly log?: KafkaOptions
-  /** What is published goes to Kafka through the outbox; workers relay it, and their handlers publish too. Default `false`. */
+  /**
+   * Handlers publish too. On Kafka, all that is published goes there through the outbox, and workers relay it. Default
+   * `false`.
+   */
   readonly outbox?: boolean
   /** Handlers handle an event once, however often it was appended. Default `false`. */
   readonly once?: boolean
@@ -327,7 +330,7 @@ export class ChaosRun {
   async unread(): Promise<number> {
     const topic = await this.kafka?.topic()
     if (topic === undefined) {
-      const { rows } = await this.pool.query<{ unread: number }>(UNREAD_SQL)
+      const { rows } = await this.pool.query<{ unread: number }>(UNREAD_SQL, [this.topic])
       return rows[0]?.unread ?? 0
     }
     const { rows } = await this.pool.query<{ partition: number; next: string }>(
@@ -393,12 +396,27 @@ export class ChaosRun {
     const ended = this.#ended.filter((position) => !isThere.has(partitionOf(position)))
     const all = { ...stored, positions: [...stored.positions, ...ended] }
     const completed = this.kafka?.complete(all) ?? all
-    const { log, outbox = false } = this.#options
-    const dumps =
-      log === undefined || !outbox
-        ? completed
-        : { ...completed, echoes: await readEchoes([log.brokers].flat(), echoTopic(this.topic)) }
+    const dumps = this.#options.outbox === true ? await this.#withEchoes(completed) : completed
     return { verdict: check(history, dumps), dumps, history }
+  }
+
+  /** What handlers have published is no event of a producer, and stands for itself, in order within a key. */
+  async #withEchoes(dumps: Dumps): Promise<Dumps> {
+    const { log } = this.#options
+    const topic = echoTopic(this.topic)
+    if (log !== undefined) {
+      const records = await readCommitted([log.brokers].flat(), topic)
+      return { ...dumps, echoes: records.map(({ value }) => echoOf(value)) }
+    }
+    const { rows } = await this.pool.query<{ topicId: string; value: string }>(
+      `select r.topic_id as "topicId", convert_from(r.value, 'UTF8') as value
+       from millrace.record r join millrace.topic t on t.id = r.topic_id where t.name = $1
+       order by r.partition, r."offset"`,
+      [topic],
+    )
+    const ids = new Set(rows.map(({ topicId }) => topicId))
+    const records = dumps.records.filter(({ topicId }) => !ids.has(topicId))
+    return { ...dumps, records, echoes: rows.map(({ value }) => echoOf(value)) }
   }
 
   /** Ends the observation; fails unless everything holds and every fault was seen. */
@@ -459,14 +477,12 @@ export class ChaosRun {
   }
 }
 
-/** What handlers have published, in order within a key. */
-async function readEchoes(brokers: readonly string[], topic: string): Promise<EchoDump[]> {
-  const records = await readCommitted(brokers, topic)
-  return records.map(({ value }) => JSON.parse(value ?? 'null') as EchoDump)
+function echoOf(value: string | null): EchoDump {
+  return JSON.parse(value ?? 'null') as EchoDump
 }
 
-const UNREAD_SQL = `select count(*)::int as unread from millrace.record r
-  where not exists (select from millrace.position p where p.topic_id = r.topic_id and p.partition = r.partition
+const UNREAD_SQL = `select count(*)::int as unread from millrace.record r join millrace.topic t on t.id = r.topic_id
+  where t.name = $1 and not exists (select from millrace.position p where p.topic_id = r.topic_id and p.partition = r.partition
     and p.next_offset > r."offset")`
 
 const JOBS_SQL = `select coalesce(sum(n), 0)::int as jobs, string_agg(format('%s %s', n, state), ', ') as states,

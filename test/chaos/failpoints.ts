@@ -15,6 +15,10 @@ export const SOURCE_FAILPOINTS = [
   'job:suspect-claimed',
   'job:before-complete',
   'job:after-complete',
+  'job:before-put-back',
+  'job:after-put-back',
+  'job:before-end',
+  'job:after-end',
   'job:before-transaction-commit',
   'job:after-transaction-commit',
   'upkeep:rescued',
@@ -62,6 +66,8 @@ export interface Trap {
   readonly name: string
   /** At which passage, counted from 1. */
   readonly count: number
+  /** A place that has to be passed before passages count. Default: none. */
+  readonly behind?: string
   /** Or `block`: its event loop stands still for {@link blockMs}, and then goes on. */
   readonly signal: 'SIGKILL' | 'SIGSTOP' | 'block'
   readonly blockMs?: number
@@ -73,8 +79,10 @@ export interface Trap {
  */
 export function setTrap(trap: Trap | undefined): (name: string) => void {
   let passages = 0
+  let counts = trap?.behind === undefined
   const pass = (name: string): void => {
-    if (trap === undefined || name !== trap.name) return
+    if (name === trap?.behind) counts = true
+    if (trap === undefined || name !== trap.name || !counts) return
     passages += 1
     if (passages !== trap.count) return
     writeSync(1, `${JSON.stringify({ event: 'trap', ...trap, at: Date.now() })}\n`)

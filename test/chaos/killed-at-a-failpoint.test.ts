@@ -15,6 +15,21 @@ import { killed } from './scenarios.ts'
 
 /** Failpoints that are only reached by whoever follows a process that died with jobs in its hands. */
 const AFTER_A_DEATH: readonly string[] = ['job:suspect-claimed', 'upkeep:rescued']
+/** Failpoints that few jobs reach: those that fail. */
+const OF_FEW: readonly string[] = [
+  'job:before-put-back',
+  'job:after-put-back',
+  'job:before-end',
+  'job:after-end',
+  'upkeep:staged',
+]
+/** Failpoints that are passed with nothing in hand too, and behind which place there is something. */
+const BEHIND: Readonly<Record<string, string>> = {
+  'transaction:before-commit': 'batch:before-position',
+  'transaction:after-commit': 'batch:before-position',
+  // Jobs of batches are claimed as they are inserted; these are claimed that are to be tried again.
+  'job:claimed': 'job:after-put-back',
+}
 
 test('sweeps over every failpoint there is', () => {
   const root = join(import.meta.dirname, '..', '..')
@@ -45,10 +60,17 @@ test('loses, doubles and misorders nothing when a worker is killed', {
     [...SOURCE_FAILPOINTS, ...HANDLER_FAILPOINTS].map((name) =>
       t.test(`at ${name}`, async (inner) => {
         const first: Trap = { name: 'job:started', count: 5, signal: 'SIGKILL' }
-        const trap: Trap = { name, count: 2, signal: 'SIGKILL' }
+        const behind = BEHIND[name]
+        const trap: Trap = {
+          name,
+          count: OF_FEW.includes(name) ? 1 : 2,
+          signal: 'SIGKILL',
+          ...(behind === undefined ? {} : { behind }),
+        }
         const run = await killed(
           inner,
           AFTER_A_DEATH.includes(name) ? [first, { ...trap, count: 1 }] : [trap],
+          { outbox: true },
         )
         await run.pass()
       }),

@@ -52,6 +52,12 @@ const BUGS: readonly PlantedBug[] = [
       killed(t, [{ name: 'batch:after-commit', count: 1, signal: 'SIGKILL' }], options),
   },
   {
+    patch: 'dead-letter-after-commit.patch',
+    breaks: 'I8',
+    scenario: (t, options) =>
+      killed(t, [{ name: 'job:after-end', count: 1, signal: 'SIGKILL' }], options),
+  },
+  {
     patch: 'completion-without-fence.patch',
     breaks: 'I7',
     scenario: (t, options) => stoppedJob(t, RECORD, options),

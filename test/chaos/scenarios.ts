@@ -24,7 +24,7 @@ export interface ScenarioOptions {
   readonly root?: string
   /** The log is in Kafka. Default: the table log. */
   readonly log?: KafkaOptions
-  /** What is published goes there through the outbox. Default `false`. */
+  /** Handlers publish too; on Kafka, all that is published goes there through the outbox. Default `false`. */
   readonly outbox?: boolean
   /** Handlers handle an event once. Default `false`. */
   readonly once?: boolean
@@ -59,9 +59,16 @@ export async function killed(
     const at = await worker.trapped()
     const { signal } = await worker.exited
     const last = worker.events.at(-1)
+    // A worker that dies before it has anything in its hands shows nothing.
+    const held = await count(
+      run,
+      `select (select count(*) from millrace.position where owner is not null)::int
+         + (select count(*) from millrace.job)::int as n`,
+    )
     run.fault('SIGKILL', `${worker.name} at ${trap.name}`, at, {
-      seen: signal === 'SIGKILL' && last?.event === 'trap' && last['name'] === trap.name,
-      text: `ended by ${signal}; last said ${JSON.stringify(last)}`,
+      seen:
+        signal === 'SIGKILL' && last?.event === 'trap' && last['name'] === trap.name && held > 0,
+      text: `ended by ${signal}; last said ${JSON.stringify(last)}; ${held} partitions and jobs were in work`,
     })
   }
   await run.worker({ name: 'survivor' }).ready()

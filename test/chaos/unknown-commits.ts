@@ -4,16 +4,19 @@ import { cleanup } from '../support/cleanup.ts'
 import { testDatabase } from '../support/database.ts'
 import { postgresProxy, type Commit, type CutSide } from '../support/proxy.ts'
 import { eventually } from '../support/wait.ts'
+import type { Behaviour } from './application.ts'
 import { ChaosRun } from './chaos-run.ts'
 import type { ScenarioOptions } from './scenarios.ts'
 
 const TRIED_AGAIN = 'a batch failed and is tried again'
+const NOT_WRITTEN = 'results could not be written yet'
 const COMMITTED = 'the reply to COMMIT was lost; the transaction had committed'
 
 /** The transactions whose COMMIT is cut, by a statement that only they have. */
 const TRANSACTIONS = {
   'of a batch': ({ statements }: Commit) => statements.includes('millrace:position-advance'),
   'of a job': ({ statements }: Commit) => statements.includes('millrace:job-complete'),
+  'of an end': ({ statements }: Commit) => statements.includes('millrace:job-end'),
   'of a user': ({ statements }: Commit) => statements.includes('millrace:log-append'),
   // Not of a handler that publishes.
   'of a publisher': ({ statements }: Commit) =>
@@ -22,6 +25,11 @@ const TRANSACTIONS = {
       ['millrace:position-advance', 'millrace:job-complete'].includes(label),
     ),
 }
+
+const often =
+  (behaviour: Behaviour) =>
+  (n: number): Behaviour =>
+    n % 4 === 0 ? behaviour : 'plain'
 
 /** The COMMIT of these transactions, or the reply to it, is lost, each twice. */
 export async function unknownCommits(
@@ -62,6 +70,7 @@ export async function unknownCommits(
     return {
       'of a batch': { request: worker.logged(TRIED_AGAIN), reply: worker.logged(COMMITTED) },
       'of a job': { request: rows[0]?.n ?? 0, reply: worker.logged(COMMITTED) },
+      'of an end': { request: worker.logged(NOT_WRITTEN), reply: worker.logged(COMMITTED) },
       'of a user': producer,
       'of a publisher': producer,
     }
@@ -72,7 +81,10 @@ export async function unknownCommits(
       const before = (await found())[name]?.[side] ?? 0
       const cut = proxy.cutCommit(side, TRANSACTIONS[name])
       // Whoever waits for a cut has something to commit.
-      await run.producer.produce(20)
+      await run.producer.produce(
+        20,
+        name === 'of an end' ? { behaviour: often('job-hopeless') } : {},
+      )
       const { side: made, statements } = await cut
       const after = (await eventually(async () => {
         const times = (await found())[name]?.[side] ?? 0
