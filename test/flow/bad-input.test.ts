@@ -24,7 +24,10 @@ interface Case {
   readonly title: string
   readonly value: Uint8Array | null
   readonly headers?: readonly Header[]
-  readonly stage?: 'decode' | 'validate'
+  /** Of its dead letter. Default `decode`. */
+  readonly stage?: 'validate'
+  /** Of its error. Default `E_EVENT_UNDECODABLE`. */
+  readonly code?: string
 }
 
 const ce = (id: string, more: readonly Header[] = []): Header[] => [
@@ -40,15 +43,15 @@ const SET_ASIDE: readonly Case[] = [
   {
     title: 'invalid UTF-8',
     value: Uint8Array.from([0x7b, 0x22, 0x69, 0xff, 0xfe, 0x22, 0x7d]),
-    stage: 'decode',
   },
-  { title: 'an empty value', value: new Uint8Array(0), stage: 'decode' },
-  { title: 'cut JSON', value: bytes('{"item":"yog'), stage: 'decode' },
-  { title: 'wrong types', value: bytes('{"item":7}'), stage: 'validate' },
+  { title: 'an empty value', value: new Uint8Array(0) },
+  { title: 'cut JSON', value: bytes('{"item":"yog') },
+  { title: 'wrong types', value: bytes('{"item":7}'), stage: 'validate', code: 'E_EVENT_INVALID' },
   {
     title: 'an unknown version of a handled type',
     value: bytes('{"item":"x"}'),
     headers: [['ce_dataversion', bytes('7')]],
+    code: 'E_EVENT_VERSION',
   },
   { title: 'an escaped NUL', value: bytes('{"item":"a\\u0000b"}') },
   { title: 'a lone surrogate', value: bytes('{"item":"a\\ud800b"}') },
@@ -56,10 +59,12 @@ const SET_ASIDE: readonly Case[] = [
   {
     title: 'nesting of 5,000',
     value: bytes(`{"item":"a","deep":${'['.repeat(5_000)}${']'.repeat(5_000)}}`),
+    code: 'E_EVENT_TOO_LARGE',
   },
   {
     title: 'a value of 5 MB over the limit',
     value: bytes(JSON.stringify({ item: 'x'.repeat(5_000_000) })),
+    code: 'E_EVENT_TOO_LARGE',
   },
 ]
 
@@ -87,6 +92,11 @@ const HANDLED: readonly Case[] = [
       ['raw', Uint8Array.from([0xff, 0])],
     ],
   },
+]
+
+const shown = ([name, value]: Header): unknown => [
+  name,
+  value && Buffer.from(value).toString('base64'),
 ]
 
 async function setup(
@@ -144,7 +154,7 @@ for (const log of BOTH_LOGS) {
       await settled(millrace)
       const letters = await listDeadLetters(pool as never, { limit: 1_000 })
       assert.equal(letters.length, SET_ASIDE.length)
-      for (const [i, { title, value, stage }] of SET_ASIDE.entries()) {
+      for (const [i, { title, value, headers = [], ...failure }] of SET_ASIDE.entries()) {
         const summary = letters.find(({ offset }) => offset === appended[2 * i + 1]?.offset)
         assert.ok(summary, `${title} is a dead letter`)
         const letter = await getDeadLetter(pool as never, summary.id)
@@ -152,8 +162,12 @@ for (const log of BOTH_LOGS) {
         assert.equal(Buffer.from(letter.key as Uint8Array).toString(), `k${i}`)
         assert.equal(letter.eventId, `bad-${i}`, title)
         assert.equal(letter.handler, '*')
-        if (stage !== undefined) assert.equal(letter.stage, stage, title)
-        assert.match(letter.error.code ?? '', /^E_EVENT_/, title)
+        assert.deepEqual(
+          [letter.stage, letter.error.code],
+          [failure.stage ?? 'decode', failure.code ?? 'E_EVENT_UNDECODABLE'],
+          title,
+        )
+        assert.deepEqual(letter.headers.map(shown), ce(`bad-${i}`, headers).map(shown), title)
         assert.ok(letter.error.message.length < 2_000, `${title} does not quote the whole value`)
       }
       assert.equal((await pool.query('select from handled')).rowCount, SET_ASIDE.length)
