@@ -10,7 +10,7 @@ it('makes the same of every purchase on Kafka, killed half-way', async (t) => {
   const home = await shopHome(t)
   const [database, kafka] = await Promise.all([testDatabase(t), testKafka(t)])
   const where = ['--database-url', database.url, '--kafka', kafka.brokers.join(',')]
-  const killed = startShop(t, [...where, '--json', '--rate', '200'], { home })
+  const killed = startShop(t, [...where, '--json', '--rate', '100'], { home })
   await killed.line(({ purchases, mails }) => purchases > 400 && mails > 50)
   killed.kill('SIGKILL')
   assert.deepEqual(await killed.exited, { code: null, signal: 'SIGKILL' })

@@ -146,11 +146,15 @@ export async function dropHistoryDays(pool: pg.Pool): Promise<void> {
   )
 }
 
-/** Takes every executing job away from whoever holds it, as a rescue would. */
-export async function takeBack(pool: pg.Pool): Promise<void> {
+/** Takes every executing job away from whoever holds it, as a rescue would; or so that nobody may claim it again. */
+export async function takeBack(
+  pool: pg.Pool,
+  state: 'available' | 'suspended' = 'available',
+): Promise<void> {
   await pool.query(
-    `update millrace.job set state = 'available', token = null, process_id = null, attempt = attempt - 1
+    `update millrace.job set state = $1, token = null, process_id = null, attempt = attempt - 1
      where state = 'executing'`,
+    [state],
   )
 }
 

@@ -102,8 +102,7 @@ test('what an attempt did whose job had been taken back is kept as well, once', 
   await bed.work([slow])
   const id = await bed.insert(slow, {})
   await started.opened
-  await takeBack(bed.pool)
-  await bed.pool.query(`update millrace.job set state = 'suspended'`)
+  await takeBack(bed.pool, 'suspended')
   go.open()
   await eventually(async () => (await effectsOf(bed.pool, id)).length > 0)
   assert.deepEqual(
