@@ -20,7 +20,9 @@ export interface BackPressureOptions {
  */
 export class BackPressure {
   readonly #options: BackPressureOptions
-  #backlog = 0
+  /** As read last, and what was made here since. */
+  #read = 0
+  #added = 0
   #readAt = Number.NEGATIVE_INFINITY
   #reading: Promise<void> | undefined
   #paused = false
@@ -31,40 +33,49 @@ export class BackPressure {
 
   /** Notes jobs just made here, so that they count before the number is read again. */
   added(jobs: number): void {
-    this.#backlog += jobs
+    this.#added += jobs
   }
 
   /** Resolves when records may be read on. Says through `onWaiting` that and why it waits. */
   async ready(signal: AbortSignal, onWaiting: (reason: string | null) => void): Promise<void> {
     const { core, pauseAt, resumeAt, refreshMs = 250 } = this.#options
-    await this.#refresh(refreshMs)
-    if (!this.#limited()) return
+    if (!(await this.#limited(refreshMs))) return
     let said = -1
-    while (this.#limited()) {
-      if (this.#backlog !== said) {
-        said = this.#backlog
+    do {
+      const backlog = this.#read + this.#added
+      if (backlog !== said) {
+        said = backlog
         onWaiting(`backlog of ${said} jobs: reading goes on at ${resumeAt} (pauses at ${pauseAt})`)
       }
       await core.clock.sleep(refreshMs, { signal })
-      await this.#refresh(refreshMs)
-    }
+    } while (await this.#limited(refreshMs))
     onWaiting(null)
   }
 
-  #limited(): boolean {
-    this.#paused = this.#paused
-      ? this.#backlog > this.#options.resumeAt
-      : this.#backlog >= this.#options.pauseAt
+  async #limited(maxAgeMs: number): Promise<boolean> {
+    await this.#refresh(maxAgeMs)
+    // What was made since may be worked off by now: nobody waits for a guess.
+    if (this.#added > 0 && this.#isOver()) await this.#refresh(0)
+    this.#paused = this.#isOver()
     return this.#paused
+  }
+
+  #isOver(): boolean {
+    const { pauseAt, resumeAt } = this.#options
+    const backlog = this.#read + this.#added
+    return this.#paused ? backlog > resumeAt : backlog >= pauseAt
   }
 
   async #refresh(maxAgeMs: number): Promise<void> {
     const { core, pool, application } = this.#options
     if (core.clock.monotonicMs() - this.#readAt < maxAgeMs) return
+    const before = this.#added
     this.#reading ??= readCounts(pool, [METRICS.backlog])
       .then(
         (counts) => {
-          this.#backlog = counts.find(({ label }) => label === application)?.value ?? 0
+          // What is made while it is read may be in it or not.
+          this.#added -= before
+          this.#read = counts.find(({ label }) => label === application)?.value ?? 0
           this.#readAt = core.clock.monotonicMs()
         },
         (error: unknown) => {
