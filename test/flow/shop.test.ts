@@ -162,6 +162,12 @@ it('ends with 130 at once after the second Ctrl-C, and repairs what was left at 
   try {
     // While somebody holds this table, draining cannot come to an end.
     await client.query('begin; lock table shop_commissions.commission')
+    await eventually(async () => {
+      const { rows } = await database.pool.query(
+        `select 1 from pg_locks where relation = 'shop_commissions.commission'::regclass and not granted`,
+      )
+      return rows.length > 0
+    })
     running.kill('SIGINT')
     await running.says(/Ctrl-C again: stop now/)
     const began = performance.now()
