@@ -42,14 +42,17 @@ export class BackPressure {
     if (!(await this.#limited(refreshMs))) return
     let said = -1
     do {
-      const backlog = this.#read + this.#added
-      if (backlog !== said) {
-        said = backlog
+      if (this.#backlog !== said) {
+        said = this.#backlog
         onWaiting(`backlog of ${said} jobs: reading goes on at ${resumeAt} (pauses at ${pauseAt})`)
       }
       await core.clock.sleep(refreshMs, { signal })
     } while (await this.#limited(refreshMs))
     onWaiting(null)
+  }
+
+  get #backlog(): number {
+    return this.#read + this.#added
   }
 
   async #limited(maxAgeMs: number): Promise<boolean> {
@@ -62,8 +65,7 @@ export class BackPressure {
 
   #isOver(): boolean {
     const { pauseAt, resumeAt } = this.#options
-    const backlog = this.#read + this.#added
-    return this.#paused ? backlog > resumeAt : backlog >= pauseAt
+    return this.#paused ? this.#backlog > resumeAt : this.#backlog >= pauseAt
   }
 
   async #refresh(maxAgeMs: number): Promise<void> {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { it, type TestContext } from 'node:test'
-import type { Clock } from '../../../src/core/clock.ts'
-import { systemClock } from '../../../src/core/clock.ts'
+import { systemClock, type Clock } from '../../../src/core/clock.ts'
 import { createCore } from '../../../src/core/core.ts'
 import { BackPressure } from '../../../src/consumer/back-pressure.ts'
 import { addCounts, METRICS } from '../../../src/counts/counts.ts'
