@@ -87,8 +87,12 @@ export async function unknownCommits(
       )
       const { side: made, statements } = await cut
       const after = (await eventually(async () => {
-        const times = (await found())[name]?.[side] ?? 0
-        return times > before && times
+        const all = await found()
+        const times = all[name]?.[side] ?? 0
+        if (times > before) return times
+        throw new Error(
+          `nobody noticed that the ${side} to COMMIT ${name} was lost, behind ${statements.join()}: ${JSON.stringify(all)}`,
+        )
       })) as number
       const what = side === 'request' ? 'aborted' : 'committed'
       run.fault(`cut of the ${side} to COMMIT`, name, at, {
