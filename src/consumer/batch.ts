@@ -4,7 +4,7 @@ import { writeDeadLetters } from '../dead-letter/dead-letter.ts'
 import type { ReadResult } from '../log/port.ts'
 import { transaction } from '../postgres/transaction.ts'
 import { deadLetterOf, type Applied } from './apply.ts'
-import type { BatchEnvironment, BatchScope } from './batch-environment.ts'
+import { untilAnswered, type BatchEnvironment, type BatchScope } from './batch-environment.ts'
 import type { Checkpoint } from './checkpoints.ts'
 import { toItem } from './items.ts'
 import { FloodStopReason } from './partition-brake.ts'
@@ -91,14 +91,22 @@ export class Batch {
     try {
       await env.brake?.look(scope, items)
       await reservations.make(items, signal)
-      if (items.length === 0) {
-        await batch.#commit([], read.nextOffset, () => Promise.resolve(NOTHING))
-      } else await batch.#settle({ from: 0, to: items.length })
+      if (items.length === 0) await batch.#passOver(read.nextOffset)
+      else await batch.#settle({ from: 0, to: items.length })
     } catch (error) {
       if (error instanceof FloodStopReason) await batch.#settleUpTo(error.first)
       throw error
     }
     return { next: batch.#next, last: batch.#last, jobs: batch.#jobs }
+  }
+
+  /** Moves the position over offsets without a record: of aborted transactions, or compacted. */
+  async #passOver(to: bigint): Promise<void> {
+    const scope = this.#scope
+    await untilAnswered(scope, async () => {
+      await scope.env.whenAlive(scope.signal)
+      await this.#commit([], to, () => Promise.resolve(NOTHING))
+    })
   }
 
   /** Commits what stands before the record of that index, and is not committed yet. */

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import test from 'node:test'
+import { Kafka, logLevel } from 'kafkajs'
 import pg from 'pg'
 import { adminUrl, testDatabase } from '../../support/database.ts'
 import { sharedKafka } from '../../support/kafka.ts'
 import { cleanup } from '../../support/cleanup.ts'
+import { postgresProxy } from '../../support/proxy.ts'
 import { eventually } from '../../support/wait.ts'
 import { ChaosRun } from '../chaos-run.ts'
 import { databaseCrashes } from '../database-crashes.ts'
@@ -33,6 +36,63 @@ test('finds out what became of a COMMIT while all that is published goes through
   const run = await unknownCommits(t, whose, { log, outbox: true })
   const { echoes = [] } = await run.pass()
   assert.ok(echoes.length > 0)
+})
+
+test('passes over an aborted transaction although the COMMIT of that is lost', async (t) => {
+  const log = await sharedKafka()
+  const database = await testDatabase(t)
+  const proxy = await postgresProxy(database.url)
+  cleanup(t, async () => proxy[Symbol.asyncDispose]())
+  const run = await ChaosRun.begin(t, {
+    name: 'a gap whose commit is lost',
+    database,
+    url: proxy.through(database.url),
+    log,
+    partitions: 1,
+    workers: { transactionTimeoutMs: 5_000, takeOverMs: 10_000 },
+  })
+  const worker = run.worker({ name: 'worker' })
+  await worker.ready()
+  await run.producer.produce(20)
+  await run.quiet(40_000)
+  const client = new Kafka({ brokers: [log.brokers].flat(), logLevel: logLevel.NOTHING })
+  const id = `gap-${randomUUID()}`
+  const producer = client.producer({
+    transactionalId: id,
+    maxInFlightRequests: 1,
+    idempotent: true,
+  })
+  await producer.connect()
+  cleanup(t, () => producer.disconnect())
+  const noticed = {
+    request: () => worker.logged('a batch failed and is tried again'),
+    reply: () => worker.logged('the reply to COMMIT was lost; the transaction had committed'),
+  }
+  for (const side of ['request', 'reply'] as const) {
+    const at = Date.now()
+    const before = noticed[side]()
+    const cut = proxy.cutCommit(side, ({ statements }) =>
+      statements.includes('millrace:position-advance'),
+    )
+    const tx = await producer.transaction()
+    await tx.send({ topic: run.topic, messages: [{ partition: 0, value: 'never' }] })
+    await tx.abort()
+    const { statements } = await cut
+    await eventually(() => noticed[side]() > before)
+    await eventually(async () => (await run.unread()) === 0)
+    run.fault(`cut of the ${side} to COMMIT`, 'of a gap', at, {
+      seen: !statements.includes('millrace:job-insert'),
+      text: `behind ${statements.join()}`,
+    })
+    await run.producer.produce(20)
+    await run.quiet(40_000)
+  }
+  assert.equal(
+    worker.logged('reading a partition failed; its position is looked at anew'),
+    0,
+    'a database that is away is waited for',
+  )
+  await run.pass()
 })
 
 test('reads again what a database restored to an earlier state has forgotten, whatever Kafka says', async (t) => {
