@@ -3,6 +3,7 @@ import type { Check } from './check.ts'
 import { checkClock, checkConnecting, checkListening, checkSettings } from './doctor-database.ts'
 import { checkMigrations, checkParts } from './doctor-millrace.ts'
 import { checkAlerts, checkDeadLetters, checkExports } from './doctor-dead-letters.ts'
+import { checkHeldBack } from './doctor-held-back.ts'
 import { checkLog } from './doctor-log.ts'
 import { foreignPositions } from './doctor-positions.ts'
 import { checkOutbox } from './doctor-outbox.ts'
@@ -34,7 +35,8 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
     ['migrations', 'migrations', () => checkMigrations(pool)],
   ]
   // The table log lies in the database that was looked at.
-  if (operator.logKind !== 'table') checks.push(await checkLog(operator))
+  const log = operator.logKind === 'table' ? undefined : await checkLog(operator)
+  if (log !== undefined) checks.push(log)
   for (const [id, title, step] of steps) checks.push(...(await guarded(id, title, step)))
   if (await hasTables(pool)) {
     let elsewhere: readonly string[] = []
@@ -46,6 +48,9 @@ export async function examine(operator: Operator, options: ExamineOptions = {}):
     checks.push(...(await guarded('log.positions', 'log of the positions', positions)))
     const parts = (): Promise<Check[]> => checkParts(pool, elsewhere)
     checks.push(...(await guarded('millrace', 'tables of millrace', parts)))
+    const open = (): Promise<Check[]> => checkHeldBack(operator)
+    if (log?.state !== 'failure')
+      checks.push(...(await guarded('log.open-transactions', 'open transactions', open)))
     checks.push(...(await guarded('outbox', 'outbox', () => checkOutbox(pool))))
     const seen = (): Promise<Check[]> => checkSeenEvents(pool)
     checks.push(...(await guarded('seen-events', 'remembered events', seen)))

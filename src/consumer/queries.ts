@@ -44,6 +44,11 @@ export interface ConsumerSummary {
   /** Records between position and end; holes count. Null when the end is not known. */
   readonly lag: bigint | null
   /**
+   * Records behind the end that a transaction of their producer holds back while it is open; its marks count. Null when that is
+   * not known.
+   */
+  readonly heldBack: bigint | null
+  /**
    * Age of the next record to read, by its timestamp and the database's clock, in milliseconds; 0 when there is none. Null
    * when it is not known, or was not asked for.
    */
@@ -147,10 +152,11 @@ export async function listConsumers(
       position,
       end,
       lag: end === null ? null : end > position ? end - position : 0n,
+      heldBack: range === undefined ? null : range.appendOffset - range.end,
       lagMs: null,
       reason:
         row.halted ??
-        (pause === null ? (row.waiting ?? heldBack(position, range)) : describePause(pause)),
+        (pause === null ? (row.waiting ?? whatHoldsBack(position, range)) : describePause(pause)),
       next: adviceFor(facts, topicsNow.get(topic)),
       updatedAt: row.updated_at,
     }
@@ -173,7 +179,7 @@ async function topicNow(log: Log, name: string): Promise<string | undefined | nu
 }
 
 /** Of whoever has read all that is decided: what is not, if there is anything. */
-function heldBack(position: bigint, range: PartitionOffsets | undefined): string | null {
+function whatHoldsBack(position: bigint, range: PartitionOffsets | undefined): string | null {
   if (range === undefined || position < range.end || range.appendOffset <= range.end) return null
   return `a transaction that is still open holds back what stands from offset ${range.end} up to ${range.appendOffset}`
 }

@@ -258,6 +258,13 @@ export function consumerFamilies(
       each((same) => most(same.map(({ lag }) => (lag === null ? null : Number(lag))))),
     ),
     gauge(
+      'millrace_consumer_held_back',
+      'Records behind the end that an open transaction of their producer holds back.',
+      each((same) =>
+        most(same.map(({ heldBack }) => (heldBack === null ? null : Number(heldBack)))),
+      ),
+    ),
+    gauge(
       'millrace_consumer_lag_time_seconds',
       'Age of the next record to read; 0 when there is none.',
       each((same) => {

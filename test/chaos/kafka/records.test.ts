@@ -44,6 +44,7 @@ test('waits for the transaction of a producer that was killed, and drains when K
   )
   const [held] = await listConsumers(run.pool, run.millrace.log, { topic: run.topic })
   assert.match(held?.reason ?? '', /still open holds back what stands from offset 20 up to 45/)
+  assert.deepEqual([held?.lag, held?.heldBack], [0n, 25n])
   const stuck = await next()
   // Nobody but Kafka ends it.
   await eventually(async () => (await next()) >= 45)
