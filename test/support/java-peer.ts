@@ -30,14 +30,19 @@ export interface SeenRecord {
   readonly problem?: string
 }
 
-/** Writes records with Apache's Java client, one after the other, and says where each has been put. */
+/**
+ * Writes records with Apache's Java client and says where each has been put. One after the other; with a compression in
+ * large batches.
+ */
 export async function javaProduce(
   t: TestScope,
   brokers: readonly string[],
   records: readonly PeerRecord[],
+  compression?: string,
 ): Promise<{ readonly partition: number; readonly offset: number }[]> {
   const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('')
-  return run(t, ['produce', brokers.join()], lines)
+  const codec = compression === undefined ? [] : [compression]
+  return run(t, ['produce', brokers.join(), ...codec], lines)
 }
 
 /** The first `count` records of a topic, read with Apache's Java client. */

@@ -1,21 +1,23 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { describe, it, type TestContext } from 'node:test'
+import test, { describe, it, type TestContext } from 'node:test'
 import { z } from 'zod'
 import { inTransaction } from '../../../src/bridge/in-transaction.ts'
 import { application } from '../../../src/consumer/application.ts'
 import { createCore } from '../../../src/core/core.ts'
+import { seededRandom } from '../../../src/core/random.ts'
 import { listDeadLetters } from '../../../src/dead-letter/queries.ts'
 import { encodeEvent } from '../../../src/events/encode.ts'
 import { event } from '../../../src/events/event.ts'
 import { foreign } from '../../../src/events/foreign.ts'
 import { kafka } from '../../../src/kafka/kafka.ts'
-import type { Log } from '../../../src/log/port.ts'
+import type { Log, Topic } from '../../../src/log/port.ts'
 import { cleanup } from '../../support/cleanup.ts'
 import { testDatabase } from '../../support/database.ts'
 import { javaConsume, javaProduce } from '../../support/java-peer.ts'
 import { sharedKafka } from '../../support/kafka.ts'
 import { kafkaLog } from '../../support/kafka-log.ts'
+import { readToEnd, values } from '../../support/kafka-reading.ts'
 import { kafkajsConsume, kafkajsProduce } from '../../support/kafkajs-peer.ts'
 import { running, settled } from '../../support/millrace.ts'
 
@@ -32,6 +34,39 @@ async function setup(
   const { id: topicId } = await log.createTopic(topic, { partitions })
   cleanup(t, () => log.deleteTopic(topic))
   return { brokers, log, topic, topicId }
+}
+
+/** Texts that compress well and are of no use to who mixes up their blocks. */
+function longTexts(name: string): string[] {
+  const random = seededRandom(7)
+  const piece = (): string =>
+    `${Math.floor(random.next() * 2 ** 31).toString(16)} the same text again `
+  const text = (n: number, pieces: number): string =>
+    `${name} ${n} ${Array.from({ length: pieces }, piece).join('')}`
+  return Array.from({ length: 600 }, (_, n) => text(n, n % 100 === 7 ? 6_000 : 30))
+}
+
+for (const compression of ['gzip', 'snappy', 'lz4', 'zstd'] as const) {
+  test(`what the Java client has compressed with ${compression} is read, and it reads what we have`, async (t) => {
+    const { brokers, log, topic } = await setup(t, 1)
+    const theirs = longTexts('theirs')
+    const records = theirs.map((value) => ({ topic, key: null, value }))
+    await javaProduce(t, brokers, records, compression)
+    const own = await kafkaLog(t, { brokers }, { compression })
+    const ours = longTexts('ours')
+    await own.append(
+      ours.map((text) => ({ topic, key: null, value: Buffer.from(text), headers: [] })),
+    )
+    const found = (await log.topic(topic)) as Topic
+    const { records: read } = await readToEnd(log, found)
+    const all = [...theirs, ...ours]
+    assert.deepEqual(values(read), all)
+    const seen = await javaConsume(t, brokers, topic, all.length)
+    assert.deepEqual(
+      seen.map(({ value }) => value),
+      all,
+    )
+  })
 }
 
 describe('records of other clients', () => {

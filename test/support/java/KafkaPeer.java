@@ -1,5 +1,5 @@
 // Another program on the same Kafka: Apache's own client, and the SDK of CloudEvents.
-//   produce BROKERS          writes what it reads on stdin, a record a line
+//   produce BROKERS [CODEC]  writes what it reads on stdin, a record a line; one by one, or in large batches with a codec
 //   consume BROKERS TOPIC N  prints the first N records of the topic, in order per partition
 //   committed BROKERS TOPIC  prints what is committed in the topic, up to where it reaches now; waits for open transactions
 import com.fasterxml.jackson.databind.JsonNode;
@@ -12,6 +12,7 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Future;
@@ -30,13 +31,17 @@ public final class KafkaPeer {
   private static final ObjectMapper JSON = new ObjectMapper();
 
   public static void main(String[] args) throws Exception {
-    if (args[0].equals("produce")) produce(args[1]);
+    if (args[0].equals("produce")) produce(args[1], args.length > 2 ? args[2] : null);
     else if (args[0].equals("committed")) committed(args[1], args[2]);
     else consume(args[1], args[2], Integer.parseInt(args[3]));
   }
 
-  private static void produce(String brokers) throws Exception {
-    Map<String, Object> options = Map.of("bootstrap.servers", brokers, "linger.ms", 0);
+  private static void produce(String brokers, String codec) throws Exception {
+    Map<String, Object> options =
+        codec == null
+            ? Map.of("bootstrap.servers", brokers, "linger.ms", 0)
+            : Map.of("bootstrap.servers", brokers, "linger.ms", 200, "batch.size", 900_000, "compression.type", codec);
+    List<Future<RecordMetadata>> sent = new ArrayList<>();
     var bytes = new ByteArraySerializer();
     var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     try (var producer = new KafkaProducer<byte[], byte[]>(options, bytes, bytes)) {
@@ -48,8 +53,11 @@ public final class KafkaPeer {
         for (JsonNode header : record.path("headers")) {
           made.headers().add(header.get(0).asText(), bytesOf(header.get(1)));
         }
-        Future<RecordMetadata> sent = producer.send(made);
-        RecordMetadata place = sent.get();
+        sent.add(producer.send(made));
+        if (codec == null) sent.get(sent.size() - 1).get();
+      }
+      for (Future<RecordMetadata> one : sent) {
+        RecordMetadata place = one.get();
         System.out.println(
             JSON.createObjectNode().put("partition", place.partition()).put("offset", place.offset()));
       }
