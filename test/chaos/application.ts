@@ -2,7 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { inTransaction } from '../../src/bridge/in-transaction.ts'
 import { toJob } from '../../src/bridge/to-job.ts'
-import { application, type Application } from '../../src/consumer/application.ts'
+import {
+  application,
+  type Application,
+  type ApplicationOptions,
+} from '../../src/consumer/application.ts'
 import { skip } from '../../src/consumer/handler.ts'
 import { permanent } from '../../src/errors/millrace-error.ts'
 import type { EventOf } from '../../src/events/definition.ts'
@@ -129,6 +133,8 @@ export interface Surroundings {
   readonly outbox?: boolean
   /** Handlers handle an event once, however often it was appended. Default `false`. */
   readonly once?: boolean
+  /** Dead letters are copied to the log. Default `false`. */
+  readonly exportDeadLetters?: boolean
 }
 
 /** The scenario's application: two jobs per record, one of them with an effect row, and a ledger in the transaction. */
@@ -171,7 +177,15 @@ export function chaosApplication(around: Surroundings): Application {
   const { batchRecords, transactionTimeoutMs, start = 'beginning', maxValueBytes } = around
   const limit = maxValueBytes === undefined ? {} : { maxValueBytes }
   const once = around.once === true ? ({ once: '1h' } as const) : {}
-  return application(APPLICATION, { batchRecords, transactionTimeoutMs, start, ...limit })
+  const { exportDeadLetters = false } = around
+  const itsOptions: ApplicationOptions = {
+    batchRecords,
+    transactionTimeoutMs,
+    start,
+    exportDeadLetters,
+    ...limit,
+  }
+  return application(APPLICATION, itsOptions)
     .on(placed, toJob(call, jobArgs), once)
     .on(placed, toJob(record, jobArgs), once)
     .on(

@@ -27,6 +27,7 @@ export interface WorkerConfig {
   readonly outbox?: boolean
   /** Its handlers handle an event once. Default `false`. */
   readonly once?: boolean
+  readonly exportDeadLetters?: boolean
   readonly trap?: Trap
 }
 
