@@ -21,6 +21,20 @@ const BEHAVIOURS: readonly Behaviour[] = [
   'plain',
   'plain',
 ]
+/** What the audit has of all that the operator does. */
+export const ACTIONS: readonly string[] = [
+  'consumers.pause',
+  'consumers.resume',
+  'dlq.discard',
+  'dlq.dry-run',
+  'dlq.edit',
+  'dlq.replay',
+  'jobs.cancel',
+  'jobs.retry',
+  'replays.abort',
+  'replays.pause',
+  'replays.resume',
+]
 const behaviour = (n: number): Behaviour => BEHAVIOURS[n % BEHAVIOURS.length] as Behaviour
 
 /**
@@ -75,7 +89,13 @@ export async function deadLetterOperators(
   await run.worker({ name: 'survivor' }).ready()
   await replaced
   await eventually(
-    () => new Set(operator.events.flatMap((one) => (one['name'] as string) ?? [])).size >= 7,
+    async () => {
+      const { rows } = await run.pool.query('select distinct action from millrace.operator_action')
+      // Of jobs that are done nothing can be cancelled.
+      if (rows.length < ACTIONS.length) await run.producer.produce(12, { behaviour })
+      return rows.length >= ACTIONS.length
+    },
+    { intervalMs: 200 },
   )
   operator.send('finish')
   await operator.waitFor('finished', { timeoutMs: 60_000 })

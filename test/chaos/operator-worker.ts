@@ -1,10 +1,12 @@
-// One process of an operator who works on dead letters and jobs, and holds consumers back, by chance. What it is to do stands in CHAOS_WORKER, as JSON; what it
-// says are lines of JSON. A line on its standard input ends it, after a last replay of all that is left.
+// One process of an operator who works on dead letters and jobs, and holds consumers back, by chance. What it is to do stands
+// in CHAOS_WORKER, as JSON; what it says are lines of JSON. A line on its standard input ends it, after a last replay of all
+// that is left.
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectOperator } from '../../src/app/operator.ts'
 import { pauseConsumers, resumeConsumers } from '../../src/consumer/queries.ts'
 import { seededRandom } from '../../src/core/random.ts'
+import { editDeadLetters } from '../../src/dead-letter/edit-many.ts'
 import { discardDeadLetters, editDeadLetter, seenSoFar } from '../../src/dead-letter/order.ts'
 import { listDeadLetters, type DeadLetterSummary } from '../../src/dead-letter/queries.ts'
 import { isMillraceError } from '../../src/errors/millrace-error.ts'
@@ -71,6 +73,13 @@ const ORDERS: Readonly<Record<string, () => Promise<unknown>>> = {
     for (const { id, stage } of await openLetters(5)) {
       if (stage !== 'job') await editDeadLetter(operator, id, { value: HARMLESS, reason: 'chaos' })
     }
+  },
+  async 'edit many'() {
+    const seen = await seenSoFar(operator.pool)
+    // Some are no JSON, some have it already, and some are discarded jobs.
+    const set = ['data.behaviour="quiet"', `data.n=${below(9)}`]
+    const selection = { application: APPLICATION, parked: random.next() < 0.3 }
+    await editDeadLetters(operator, selection, { change: { set }, reason: 'chaos', seen })
   },
   async discard() {
     const ids = (await openLetters(3)).map(({ id }) => id)

@@ -16,7 +16,7 @@ import { testDatabase } from '../support/database.ts'
 import { eventually } from '../support/wait.ts'
 import { APPLICATION } from './application.ts'
 import { ChaosRun, type ChaosWorker } from './chaos-run.ts'
-import { deadLetterOperators } from './dead-letter-operators.ts'
+import { ACTIONS, deadLetterOperators } from './dead-letter-operators.ts'
 
 const ORDERS = 40
 
@@ -78,26 +78,18 @@ test('keeps every promise while operators replay, edit, discard, retry, cancel, 
     failed: replays.some(({ dryRun, counts }) => !dryRun && counts.failed > 0),
     parked: letters.some(({ to }) => to === 'parked'),
     jobsOpenedAgain: letters.some(({ from, to }) => from === 'replayed' && to === 'open'),
+    editedTogether: actions.some(
+      ({ action, subject, count }) => action === 'dlq.edit' && subject === null && count > 1,
+    ),
     editsReplayed: letters.some(({ to, revision }) => to === 'replayed' && revision > 0),
   }
   assert.deepEqual(seen, {
-    actions: [
-      'consumers.pause',
-      'consumers.resume',
-      'dlq.discard',
-      'dlq.dry-run',
-      'dlq.edit',
-      'dlq.replay',
-      'jobs.cancel',
-      'jobs.retry',
-      'replays.abort',
-      'replays.pause',
-      'replays.resume',
-    ],
+    actions: ACTIONS,
     passed: true,
     failed: true,
     parked: true,
     jobsOpenedAgain: true,
+    editedTogether: true,
     editsReplayed: true,
   })
 })

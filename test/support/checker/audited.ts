@@ -11,7 +11,8 @@ interface Mutation {
   readonly actions: readonly string[]
   /** How many it changed; undefined: not looked at. */
   readonly count?: number
-  readonly subject?: string
+  /** Any of these; undefined: not looked at. */
+  readonly subjects?: readonly (string | null)[]
   readonly shown: string
 }
 
@@ -65,11 +66,11 @@ export function checkAudited(_: readonly HistoryEntry[], dumps: Dumps): readonly
 }
 
 function isOf(action: ActionTransition, mutation: Omit<Mutation, 'xid' | 'shown'>): boolean {
-  const { actions, count, subject } = mutation
+  const { actions, count, subjects } = mutation
   return (
     actions.includes(action.action) &&
     (count === undefined || action.count === count) &&
-    (subject === undefined || action.subject === subject)
+    (subjects === undefined || subjects.includes(action.subject))
   )
 }
 
@@ -82,24 +83,27 @@ function mutationsOf(dumps: Dumps): Mutation[] {
     const shown = `${letters[0]?.actor} discarded ${letters.length} dead letters, the first ${letters[0]?.id},`
     mutations.push({ xid, actions: ['dlq.discard'], count: letters.length, shown })
   }
-  for (const { xid, actor, id, edited, revision } of dumps.letterTransitions) {
-    if (!edited) continue
-    const shown = `${actor} made edit ${revision} of dead letter ${id}`
-    mutations.push({ xid, actions: ['dlq.edit'], count: 1, subject: String(id), shown })
+  const edits = dumps.letterTransitions.filter(({ edited }) => edited)
+  for (const [xid, letters] of Map.groupBy(edits, (change) => change.xid)) {
+    const [first] = letters
+    const shown = `${first?.actor} edited ${letters.length} dead letters, the first ${first?.id},`
+    // One that was named stands in the audit; of a selection only how many.
+    const subjects = letters.length === 1 ? [String(first?.id), null] : [null]
+    mutations.push({ xid, actions: ['dlq.edit'], count: letters.length, subjects, shown })
   }
   for (const { xid, actor, id, from, to, ordered, dryRun, total } of dumps.replayTransitions) {
     if (!ordered) continue
-    const subject = String(id)
+    const subjects = [String(id)]
     const kind = dryRun ? 'dry-run' : 'replay'
     if (from === null) {
       const shown = `${actor} ordered replay ${id} of ${total}`
       const names = [`dlq.${kind}`, `records.${kind}`]
-      mutations.push({ xid, actions: names, count: total, subject, shown })
+      mutations.push({ xid, actions: names, count: total, subjects, shown })
       continue
     }
     const shown = `${actor} changed replay ${id} from ${from} to ${to}`
     const names = [CHANGED_TO[to] ?? to]
-    mutations.push({ xid, actions: names, count: 1, subject, shown })
+    mutations.push({ xid, actions: names, count: 1, subjects, shown })
   }
   for (const [xid, changes] of Map.groupBy(dumps.pauseTransitions, (change) => change.xid)) {
     const set = changes.filter(({ op }) => op !== 'delete')

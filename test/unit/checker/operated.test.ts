@@ -248,6 +248,21 @@ test('finds a dead letter of which a replay says something else than what became
     assert.ok(found(alter).includes('I16'), String(index))
 })
 
+test('wants one row of the audit for all that an order has edited, with their number (I10)', () => {
+  const edited = (count: number, subject: string | null): Invariant[] =>
+    found(({ letterTransitions, actionTransitions }) => {
+      const edit = { edited: true, revision: 1, actor: 'operator', from: 'open', to: 'open' }
+      letterTransitions.push(
+        ofLetter(5, 'edits', { ...edit, id: 8n }),
+        ofLetter(6, 'edits', { ...edit, id: 9n }),
+      )
+      actionTransitions.push({ ...noted('edits', 'dlq.edit'), count, subject })
+    })
+  assert.deepEqual(edited(2, null), [])
+  assert.deepEqual(edited(1, null), ['I10'])
+  assert.deepEqual(edited(2, '8'), ['I10'])
+})
+
 test('finds what changes after it was replayed or discarded, or its replay was over or held (I16)', () => {
   const wrong: ((dumps: World['dumps']) => void)[] = [
     ({ letterTransitions, actionTransitions }) => {
