@@ -15,7 +15,7 @@ export async function checkOutbox(pool: Pool): Promise<Check[]> {
       {
         ...base,
         state: 'failure',
-        found: `${halted} of its shards are stopped, and send nothing; ${age}`,
+        found: `${halted} of its shards ${halted === 1 ? 'is stopped, and sends' : 'are stopped, and send'} nothing; ${age}`,
         fix: 'millrace outbox status says why; somebody has to decide: millrace outbox accept',
       },
     ]

@@ -68,7 +68,7 @@ function told(others: readonly TopicRow[], where: string): ForeignPositions {
   const names = [...new Set(others.map(({ topic }) => topic))]
   const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''
   const halted = sum('halted')
-  const stopped = halted === 0 ? '' : `; ${halted} are stopped`
+  const stopped = halted === 0 ? '' : `; ${halted} ${halted === 1 ? 'is' : 'are'} stopped`
   const check: Check = {
     id: 'log.positions',
     title: 'log of the positions',

@@ -214,7 +214,7 @@ export class Ownership {
           ? ({ code: 'topic-deleted', found: `topic ${name} was deleted` } as const)
           : ({
               code: 'topic-recreated',
-              found: `topic ${name} was deleted and made anew, with id ${topic.id}`,
+              found: `topic ${name} was deleted and made anew, or this is another log: its id is ${topic.id} now`,
               evidence: { newTopicId: topic.id },
             } as const)
       for (const position of strangers.filter(({ halted }) => halted === null))

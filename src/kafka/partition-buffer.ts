@@ -68,8 +68,8 @@ export class PartitionBuffer {
   #bounds: { readonly start: bigint; readonly end: bigint } | undefined
   readonly #verdicts = new Map<bigint, Verdict>()
   #history = ''
-  /** An offset that could not be read once: the next time it is believed. */
-  #suspect: bigint | undefined
+  /** Offsets that could not be read once: the next time it is believed. */
+  readonly #suspects = new Set<bigint>()
 
   constructor(topicId: string, partition: number) {
     this.topicId = topicId
@@ -99,7 +99,7 @@ export class PartitionBuffer {
     this.#history = history
     this.#segments = []
     this.#verdicts.clear()
-    this.#suspect = undefined
+    this.#suspects.clear()
   }
 
   /** How far the log reaches, as its leader last said. */
@@ -210,9 +210,9 @@ export class PartitionBuffer {
   }
 
   #confirm(offset: bigint): boolean {
-    const confirmed = this.#suspect === offset
-    this.#suspect = offset
-    return confirmed
+    if (this.#suspects.delete(offset)) return true
+    this.#suspects.add(offset)
+    return false
   }
 
   #judge(offset: bigint, said: Pick<ReadResult, 'corrupt'>): void {

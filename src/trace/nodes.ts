@@ -79,7 +79,7 @@ export function eventNode(
     parent,
     depth,
     type: 'event',
-    label: event.type ?? '(no type)',
+    label: eventLabel(event),
     state: EVENT_STATES[event.found],
     outcome: inOutbox ? 'waiting' : 'none',
     at: event.at,
@@ -95,6 +95,11 @@ export function eventNode(
     },
     asked: askedNode === key,
   }
+}
+
+/** Its type; what other clients have written may have none, but for the application's own definition. */
+function eventLabel({ type, topic }: NodeOf<'event'>['event']): string {
+  return type ?? `(record of ${topic})`
 }
 
 function causeNote(id: string): string {
@@ -326,7 +331,7 @@ export function moreNode({
 function labelOf(node: GraphNode): string {
   switch (node.type) {
     case 'event':
-      return node.event.type ?? '(no type)'
+      return eventLabel(node.event)
     case 'application':
       return node.application
     case 'job':

@@ -115,7 +115,9 @@ function parseRate(text: string | undefined, problems: string[]): number {
 
 function parseBrokers(text: string | undefined, problems: string[]): string | undefined {
   if (text === undefined || /^[\w.-]+:\d{1,5}(,[\w.-]+:\d{1,5})*$/.test(text)) return text
-  problems.push(`--kafka: expected host:port, several with commas between, got '${text}'`)
+  // Not repeated where it has an @: what stands before it may be a password.
+  const got = text.includes('@') ? 'something with an @' : `'${text}'`
+  problems.push(`--kafka: expected host:port, several with commas between, got ${got}`)
   return undefined
 }
 

@@ -45,7 +45,7 @@ test('what another program set aside is found by its number and by its place, as
     const expected = [
       "0 of 1 branch done; 'billing' set it aside",
       [
-        [place, '(no type)', 'in the log', 'none'],
+        [place, '(record of orders-dlt)', 'in the log', 'none'],
         [`${place} billing`, 'billing', 'set aside', 'failed'],
         [letter, letter, 'open', 'failed'],
       ],
@@ -142,7 +142,7 @@ test('what followed from a record that its application calls by an id of its own
   }
   assert.deepEqual(await found('tills/0/0'), [
     'r-1',
-    ['(no type): in the log', 'orders: handled', 'ORDERED: in the log'],
+    ['(record of tills): in the log', 'orders: handled', 'ORDERED: in the log'],
   ])
 
   isFixed = true
@@ -152,7 +152,7 @@ test('what followed from a record that its application calls by an id of its own
     assert.deepEqual(await found(asked), [
       'r-2',
       [
-        '(no type): in the log',
+        '(record of tills): in the log',
         'orders: replayed',
         'dead letter 1: replayed',
         'ORDERED: in the log',

@@ -115,13 +115,17 @@ test('from whatever followed, a trace reaches the record whose id only its appli
   })
   await ring('r-1', 'r-2')
   const ofEvent = [
-    'event (no type): in the log',
+    'event (record of tills): in the log',
     'application shop: handled',
     'event ORDERED: in the log',
     'application mails: handled',
     'job mail: completed',
   ]
-  const ofJob = ['event (no type): in the log', 'application shop: handled', 'job note: completed']
+  const ofJob = [
+    'event (record of tills): in the log',
+    'application shop: handled',
+    'job note: completed',
+  ]
   const everything = [
     ['r-1', 'tills/0/0', ofEvent],
     ['r-2', 'tills/0/1', ofJob],
@@ -149,7 +153,7 @@ test('from whatever followed, a trace reaches the record whose id only its appli
   await millrace.log.purge(topicId, 0, 2n)
   for (const [index, [id, place, expected]] of everything.entries()) {
     const gone = await look(String(asked[index]))
-    assert.deepEqual(shape(gone), ['event (no type): gone', ...expected.slice(1)])
+    assert.deepEqual(shape(gone), ['event (record of tills): gone', ...expected.slice(1)])
     assert.deepEqual([gone.nodes[0]?.id, gone.nodes[0]?.ref.eventId], [place, id])
   }
   // Another topic of that name: what stands at that place now is not what it was.

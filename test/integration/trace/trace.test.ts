@@ -391,7 +391,7 @@ test('what a purged record led to is still there', async (t) => {
   const found = await millrace.log.topic(String(topic))
   await millrace.log.purge(String(found?.id), Number(partition), BigInt(String(offset)) + 1n)
   const timeline = await look(id)
-  assert.deepEqual(shape(timeline), ['event (no type): gone', ...WHOLE.slice(1)])
+  assert.deepEqual(shape(timeline), ['event (record of orders): gone', ...WHOLE.slice(1)])
 })
 
 test('a foreign record whose definition makes its id is found by its place, and by that id', async (t) => {
@@ -424,7 +424,7 @@ test('a foreign record whose definition makes its id is found by its place, and 
   for (const asked of ['tills/0/1', 'r-2']) {
     const timeline = await trace(operator, asked)
     assert.deepEqual(shape(timeline), [
-      'event (no type): in the log',
+      'event (record of tills): in the log',
       '  application books: handled',
       '    job note: completed',
     ])
