@@ -38,7 +38,10 @@ interface Parts extends Record<string, unknown> {
 /** The longest list of names that is shown. */
 const SHOWN = 5
 
-/** What of millrace itself runs, waits or is stopped; but for positions in these topics, of which is told that they are of another log. */
+/**
+ * What of millrace itself runs, waits or is stopped; but for positions in these topics, of which is told that they are of
+ * another log.
+ */
 export async function checkParts(pool: Pool, elsewhere: readonly string[]): Promise<Check[]> {
   const { rows } = await pool.query<Parts>(
     `/* millrace:doctor-parts */ with day as (

@@ -26,7 +26,10 @@ export interface JobMeta {
   readonly correlationId?: string
   /** Id of the event or job that caused this one. */
   readonly causationId?: string
-  /** Where the record of that event stands, `topic/partition/offset`, if its own headers do not say its id. Not of jobs with an origin. */
+  /**
+   * Where the record of that event stands, `topic/partition/offset`, if its own headers do not say its id. Not of jobs with an
+   * origin.
+   */
   readonly causationRecord?: string
   /** W3C trace context. */
   readonly traceparent?: string

@@ -132,7 +132,7 @@ export async function allDieAtOnce(
   return run
 }
 
-/** Processes join, leave in good order and are killed, twenty times, under load. */
+/** Processes join, leave in good order and are killed, twenty times or more, until partitions have changed hands as often. */
 export async function handOvers(t: TestContext, options: ScenarioOptions = {}): Promise<ChaosRun> {
   const run = await ChaosRun.begin(t, {
     name: 'twenty hand-overs',
@@ -144,7 +144,8 @@ export async function handOvers(t: TestContext, options: ScenarioOptions = {}): 
   const workers: ChaosWorker[] = [run.worker(), run.worker()]
   await Promise.all(workers.map((worker) => worker.ready()))
   const end = underLoad(run)
-  for (let turn = 0; turn < 20; turn += 1) {
+  const handedOver = (): Promise<number> => count(run, HAND_OVERS_SQL)
+  for (let turn = 0; turn < 20 || (turn < 60 && (await handedOver()) < 20); turn += 1) {
     // When it happens is part of the chance; nothing waits for it.
     await sleep(200 + random.next() * 400)
     const draw = random.next()
@@ -173,10 +174,10 @@ export async function handOvers(t: TestContext, options: ScenarioOptions = {}): 
   }
   await end()
   const at = Date.now()
-  const taken = await count(run, 'select sum(epoch)::int as n from millrace.position')
+  const taken = await handedOver()
   run.fault('hand-over', 'all partitions', at, {
     seen: taken >= 20,
-    text: `partitions were taken ${taken} times`,
+    text: `partitions went from one process to another ${taken} times`,
   })
   if (workers.length === 0) run.worker()
   await run.quiet(60_000)
@@ -226,6 +227,12 @@ export async function moreProcessesThanPartitions(
 
 const HOLDS_STILL =
   'no heartbeat has got through for too long: this process holds still until one does'
+
+/** Partitions that one process had and another has got since, given back or taken over. */
+const HAND_OVERS_SQL = `select count(*)::int as n from (
+    select owner, lag(owner) over (partition by application, topic_id, partition order by seq) as before
+    from observer.position_change where owner is not null
+  ) took where before <> owner`
 
 const LIVE_SQL = `select count(*)::int as n from millrace.process
   where expires_at > clock_timestamp() and cardinality(applications) > 0`

@@ -92,11 +92,28 @@ async function halted(millrace: Millrace): Promise<string> {
   }) as Promise<string>
 }
 
-/** Lets everything go on that is halted. */
+/** Writes down in which transaction a shard is let go on, and in which the audit says so. */
+const WATCH_ACCEPTS = `
+  create table if not exists accept_seen (xid text not null default pg_current_xact_id()::text, what text not null);
+  create or replace function note_accept() returns trigger language plpgsql as
+    $$ begin insert into accept_seen (what) values (tg_argv[0]); return null; end $$;
+  create or replace trigger accept_seen after update on millrace.outbox_shard for each row
+    when (new.accepted is not null and new.accepted is distinct from old.accepted) execute function note_accept('shard');
+  create or replace trigger accept_seen after insert on millrace.operator_action for each row
+    when (new.action = 'outbox.accept' and new.operator = 'test') execute function note_accept('audit')`
+
+/** Lets everything go on that is halted; one row of the audit, of the same transaction, says so. */
 async function accept({ database: pool }: Millrace): Promise<void> {
   const halted = (await listOutbox(pool)).filter(({ state }) => state === 'halted')
   const shards = halted.map(({ shard }) => ({ shard, behind: null }))
+  await pool.query(WATCH_ACCEPTS)
   await acceptOutbox({ core: createCore(), pool, user: 'test' }, shards)
+  const { rows } = await pool.query<{ audits: number; accepted: number }>(
+    `with seen as (delete from accept_seen returning *)
+     select count(*) filter (where what = 'audit')::int as audits, count(*) filter (where what = 'shard')::int as accepted
+     from seen group by xid`,
+  )
+  assert.deepEqual(rows, [{ audits: 1, accepted: shards.length }])
 }
 
 const range = (from: number, to: number): number[] =>
