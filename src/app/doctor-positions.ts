@@ -67,13 +67,15 @@ function told(others: readonly TopicRow[], where: string): ForeignPositions {
   const sum = (of: 'positions' | 'halted'): number => others.reduce((n, row) => n + row[of], 0)
   const names = [...new Set(others.map(({ topic }) => topic))]
   const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''
+  const positions = sum('positions')
   const halted = sum('halted')
-  const stopped = halted === 0 ? '' : `; ${halted} ${halted === 1 ? 'is' : 'are'} stopped`
+  const are = (n: number): string => (n === 1 ? 'is' : 'are')
+  const stopped = halted === 0 ? '' : `; ${halted} ${are(halted)} stopped`
   const check: Check = {
     id: 'log.positions',
     title: 'log of the positions',
     state: halted === 0 ? 'warning' : 'failure',
-    found: `${sum('positions')} (${names.slice(0, SHOWN).join(', ')}${more}) are of ${where}${stopped}`,
+    found: `${positions} (${names.slice(0, SHOWN).join(', ')}${more}) ${are(positions)} of ${where}${stopped}`,
     fix: 'Name the log that this database was used with (--brokers, or log in the config), here and for the processes. Only where the move is meant: millrace consumers resolve.',
   }
   return { topicIds: others.map(({ topic_id: id }) => id), checks: [check] }

@@ -235,7 +235,7 @@ describe('the command line on Kafka', () => {
     assert.doesNotMatch(table.stdout, /log \(kafka\)/)
     assert.match(
       table.stdout,
-      /^! log of the positions +1 \(numbers-\w+\) are of Kafka, and this is the table log$/m,
+      /^! log of the positions +1 \(numbers-\w+\) is of Kafka, and this is the table log$/m,
     )
   })
 
@@ -252,7 +252,7 @@ describe('the command line on Kafka', () => {
     const doubtful = await doctor()
     assert.match(
       doubtful,
-      /^✗ log of the positions +1 \(films\) are of another cluster, or all their/m,
+      /^✗ log of the positions +1 \(films\) is of another cluster, or all their/m,
     )
     assert.match(doubtful, /^✗ halted partitions +1: .*made anew/m)
     await stop('games', 'gen_random_uuid()')
@@ -271,7 +271,7 @@ describe('the command line on Kafka', () => {
     const table = await doctor()
     assert.match(
       table,
-      /^✗ log of the positions +1 \(films\) are of the table log, and this is kafka; 1 are stopped\n.*fix: Name the log/m,
+      /^✗ log of the positions +1 \(films\) is of the table log, and this is kafka; 1 is stopped\n.*fix: Name the log/m,
     )
     assert.doesNotMatch(table, /made anew/)
   })
