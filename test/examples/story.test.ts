@@ -1,20 +1,13 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { it } from 'node:test'
-import { z } from 'zod'
-import { inTransaction } from '../../src/bridge/in-transaction.ts'
-import { application } from '../../src/consumer/application.ts'
-import { event } from '../../src/events/event.ts'
+import { orders } from '../../apps/shop/src/orders/app.ts'
+import { ORDERS_SCHEMA } from '../../apps/shop/src/orders/schema.ts'
+import { TILL_TOPIC } from '../../apps/shop/src/tills/till-record.ts'
 import { assertHarmless, cliIn } from '../integration/cli/run-cli.ts'
 import { testDatabase } from '../support/database.ts'
 import { running } from '../support/millrace.ts'
 import { eventually } from '../support/wait.ts'
-
-const itemSold = event('ITEM_SOLD', {
-  source: 'ORDER_SERVICE',
-  topic: 'orders',
-  schema: z.object({ orderId: z.string(), itemId: z.string(), priceCents: z.int() }),
-})
 
 /** The commands of the story, each as its words. */
 async function commands(): Promise<string[][]> {
@@ -31,23 +24,25 @@ async function commands(): Promise<string[][]> {
 
 it('the story of one poison record goes as the README tells it', async (t) => {
   const { url, pool } = await testDatabase(t)
-  await pool.query('create table revenue (cents int)')
-  const revenue = application('revenue').on(
-    itemSold,
-    inTransaction(async ({ data }, { tx }) => {
-      await tx.query('insert into revenue (cents) values ($1)', [data.priceCents])
-    }),
+  await pool.query(ORDERS_SCHEMA)
+  const millrace = await running(t, {
+    database: url,
+    run: [orders],
+    topics: { [TILL_TOPIC]: { partitions: 1 }, orders: { partitions: 1 } },
+  })
+  const purchase = { household: 'yogurt-15', category: 'yogurt', brand: 'dannon' }
+  const written = [
+    { receipt: 'R1-000391', ...purchase, price: '7.90 USD' },
+    { receipt: 'R1-000392', ...purchase, price: 3 },
+  ]
+  await millrace.log.append(
+    written.map((one) => ({
+      topic: TILL_TOPIC,
+      key: Buffer.from(purchase.household),
+      value: Buffer.from(JSON.stringify(one)),
+      headers: [],
+    })),
   )
-  const millrace = await running(t, { database: url, run: [revenue] })
-  const value = Buffer.from('{"orderId":"o-2","itemId":"yogurt","priceCents":"7,90"}')
-  const headers = Object.entries({
-    ce_specversion: '1.0',
-    ce_id: 'till-7-4711',
-    ce_source: 'TILL',
-    ce_type: 'ITEM_SOLD',
-  }).map(([name, text]) => [name, Buffer.from(text)] as const)
-  await millrace.log.append([{ topic: 'orders', key: null, value, headers }])
-  await millrace.publish(itemSold, { orderId: 'o-3', itemId: 'bread', priceCents: 300 })
   const letter = await eventually(async () => {
     const { rows } = await pool.query<{ id: string; fingerprint: string }>(
       'select id::text, fingerprint from millrace.dead_letter',
@@ -57,7 +52,7 @@ it('the story of one poison record goes as the README tells it', async (t) => {
 
   const cli = await cliIn(t, url)
   const told = await commands()
-  assert.equal(told.length, 9)
+  assert.equal(told.length, 10)
   const shown: string[] = []
   for (const [npx, name, ...words] of told) {
     assert.deepEqual([npx, name], ['npx', 'millrace'])
@@ -71,15 +66,20 @@ it('the story of one poison record goes as the README tells it', async (t) => {
     assertHarmless(stdout)
     shown.push(stdout)
   }
-  const [groups, sample, got, , edit, dry, replay, after, audit] = shown
+  const [groups, sample, got, , difference, , dry, replay, after, audit] = shown
   assert.match(String(groups), new RegExp(letter?.fingerprint ?? '?'))
-  assert.match(String(sample), /priceCents/)
-  assert.match(String(got), /priceCents[\s\S]*7,90/)
-  assert.match(String(edit), /790/)
+  assert.match(String(sample), /data\.price/)
+  assert.match(String(got), /"price":"7\.90 USD"/)
+  assert.match(String(difference), /^- +"price": "7\.90 USD",?\n\+ +"price": 7\.9,?$/m)
   assert.match(String(dry), /"dryRun":true,"state":"finished".*"passed":"1"/)
   assert.match(String(replay), /"dryRun":false,"state":"finished".*"passed":"1"/)
-  assert.match(String(after), /replayed[\s\S]*7,90[\s\S]*edit 1/)
+  assert.match(String(after), /replayed[\s\S]*7\.90 USD[\s\S]*edit 1/)
   assert.match(String(audit), /price mended/)
-  const { rows } = await pool.query('select cents from revenue order by cents')
-  assert.deepEqual(rows, [{ cents: 300 }, { cents: 790 }])
+  const { rows } = await pool.query(
+    'select order_id as receipt, total_cents as cents from shop_orders.placed_order order by order_id',
+  )
+  assert.deepEqual(rows, [
+    { receipt: 'R1-000391', cents: 790 },
+    { receipt: 'R1-000392', cents: 300 },
+  ])
 })
