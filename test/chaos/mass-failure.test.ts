@@ -2,8 +2,8 @@ import test from 'node:test'
 import { massFailure } from '../../bench/dead-letters/mass-failure.ts'
 import { testDatabase } from '../support/database.ts'
 
-/** `npm run bench -- dead-letters` does the same with 200,000. */
-const COUNT = 40_000
+/** As `npm run bench -- dead-letters`. */
+const COUNT = 200_000
 const BAD = [3, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000]
 
 test('works a mass failure off: stopped by the brake, or dead-lettered, grouped, tried, replayed over a kill, and seven left that are truly bad', async (t) => {
