@@ -36,6 +36,8 @@ const LOST = 'the partition belongs to another process now, or was moved'
 export const SILENT =
   'this process was silent for too long and has been replaced; it goes on under a new id'
 const TRIED_AGAIN = 'a batch failed and is tried again'
+/** Rounds of a scenario in which what it is about need not happen in each. */
+const MOST_ROUNDS = 6
 
 /** A worker is killed at a place; another one finishes. */
 export async function killed(
@@ -145,7 +147,8 @@ export async function stoppedConsumer(
 
 /**
  * A worker is stopped in the middle of a batch and taken for dead by the database while its transaction is open, as when
- * the database's clock jumps. A peer commits the same records; then the worker goes on to its compare-and-set.
+ * the database's clock jumps. A peer commits the same records; then the worker goes on to its compare-and-set. When its
+ * look at who owns what, once a second, comes before that, it gives the batch up by itself: then another one is stopped.
  */
 export async function fencedConsumer(
   t: TestContext,
@@ -158,26 +161,43 @@ export async function fencedConsumer(
     workers: { takeOverMs: 60_000, heartbeatMs: 20_000, transactionTimeoutMs: 60_000 },
     ...options,
   })
-  await run.producer.produce(60, { behaviour: () => 'plain' })
-  const zombie = run.worker({
-    name: 'zombie',
-    trap: { name: 'batch:before-position', count: 2, signal: 'SIGSTOP' },
+  let at = 0
+  let refusals = 0
+  let isOpen = false
+  let rounds = 0
+  while (refusals === 0 && !isOpen && rounds < MOST_ROUNDS) {
+    rounds += 1
+    const [zombieName, peerName] = [`zombie-${rounds}`, `peer-${rounds}`]
+    await run.producer.produce(60, { behaviour: () => 'plain' })
+    const zombie = run.worker({
+      name: zombieName,
+      trap: { name: 'batch:before-position', count: 2, signal: 'SIGSTOP' },
+    })
+    at = await zombie.trapped()
+    await run.pool.query(
+      `update millrace.process set expires_at = clock_timestamp() - interval '1 second' where name = $1`,
+      [zombieName],
+    )
+    const peer = run.worker({ name: peerName })
+    await peer.ready()
+    await eventually(() => allReadBy(run, peerName))
+    zombie.kill('SIGCONT')
+    // Refused, or given up; or, when the fence has a hole, its batch is there.
+    await eventually(async () => {
+      isOpen = await movedAfter(run, peerName, zombieName)
+      return isOpen || zombie.logged(LOST) + zombie.logged(ROLLED_BACK) > 0
+    })
+    refusals = zombie.logged(LOST)
+    zombie.kill('SIGKILL')
+    await zombie.exited
+    peer.kill('SIGTERM')
+    await peer.exited
+  }
+  run.fault('expired', 'a zombie at batch:before-position', at, {
+    seen: refusals > 0,
+    text: `its compare-and-set was refused ${refusals} times, in round ${rounds}`,
   })
-  const at = await zombie.trapped()
-  await run.pool.query(
-    `update millrace.process set expires_at = clock_timestamp() - interval '1 second' where name = 'zombie'`,
-  )
-  await run.worker({ name: 'peer' }).ready()
-  await eventually(() => allReadBy(run, 'peer'))
-  zombie.kill('SIGCONT')
-  // Refused; or, when the fence has a hole, its batch is there.
-  await eventually(async () => zombie.logged(LOST) > 0 || (await movedAfter(run, 'peer', 'zombie')))
-  run.fault('expired', 'zombie at batch:before-position', at, {
-    seen: zombie.logged(LOST) > 0,
-    text: `its compare-and-set was refused ${zombie.logged(LOST)} times`,
-  })
-  zombie.kill('SIGKILL')
-  await zombie.exited
+  await run.worker().ready()
   await run.producer.produce(20)
   await run.quiet(40_000)
   return run
